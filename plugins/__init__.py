@@ -1,0 +1,1 @@
+"""Learned and dielectric models, analysis, adapters: everything with optional dependencies of its own."""

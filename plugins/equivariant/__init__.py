@@ -1,0 +1,1 @@
+"""Equivariant learned potentials: data, training, compilation to kernels, running."""

@@ -1,0 +1,102 @@
+"""The parts that both architectures are built from, in torch.
+
+Irreps are given as in e3nn (0e scalar, 1o vector, ...); edges are padded to (atoms A, neighbours N). A missing edge is
+a vector longer than the cutoff: the envelope makes all that follows exactly zero, so no mask is needed anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from plugins.equivariant.angular import raising
+
+
+class Linear(nn.Module):
+    """(..., n_in) -> (..., n_out), no bias; weights of variance one times a constant, so one learning rate suits all."""
+
+    def __init__(self, n_in, n_out, gain=1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_in, n_out).uniform_(-math.sqrt(3), math.sqrt(3)))
+        self.scale = gain / math.sqrt(n_in)
+
+    def forward(self, x):
+        return x @ (self.weight * self.scale)
+
+
+class Network(nn.Module):
+    """(..., n_in) -> (..., n_out): `depth` hidden layers with SiLU, no biases, so that zero stays zero."""
+
+    def __init__(self, n_in, n_out, depth, width):
+        super().__init__()
+        sizes = [n_in] + [width] * depth + [n_out]
+        self.layers = nn.ModuleList(Linear(a, b, 1.0 if k == 0 else math.sqrt(2.0))
+                                    for k, (a, b) in enumerate(zip(sizes, sizes[1:])))
+
+    def forward(self, x):
+        for k, layer in enumerate(self.layers):
+            x = layer(nn.functional.silu(x) if k else x)
+        return x
+
+
+def harmonics(unit: torch.Tensor, l_max: int) -> torch.Tensor:
+    """(..., 3) unit vectors -> (..., (l_max+1)²): 0e + 1o + 2e + ..., component normalised, e3nn's order."""
+    axes = unit.unbind(-1)
+    order, out = [torch.ones_like(axes[0])], [torch.ones_like(axes[0])]
+    for l in range(l_max):
+        table = raising(l)
+        order = [sum(float(table[k, i, j]) * order[i] * axes[j] for i, j in zip(*table[k].nonzero()))
+                 for k in range(2 * l + 3)]
+        out += order
+    return torch.stack(out, -1)
+
+
+def envelope(x: torch.Tensor, p: int) -> torch.Tensor:
+    """Polynomial cutoff of x = r/r_c with p − 1 continuous derivatives at one (DimeNet, arXiv 2003.03123, eq. 8)."""
+    value = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
+    return torch.where(x < 1, value, torch.zeros_like(value))
+
+
+def bessel(x: torch.Tensor, count: int) -> torch.Tensor:
+    """(...) -> (..., count): sin(k π x) / (π x), k = 1 ... count."""
+    k = torch.arange(1, count + 1, dtype=x.dtype, device=x.device)
+    x = math.pi * x.unsqueeze(-1)
+    return torch.sin(x * k) / x
+
+
+class PairEmbedding(nn.Module):
+    """(A, N) distances/cutoff and species -> (A, N, features) scalars: radial basis, mixed, times the pair's vector."""
+
+    def __init__(self, species, count, power, features):
+        super().__init__()
+        self.count, self.power = count, power
+        self.radial = Linear(count, features)
+        self.centre = nn.Parameter(torch.randn(species, features // 2))
+        self.neighbour = nn.Parameter(torch.randn(species, features // 2))
+
+    def forward(self, x, centre, neighbour):
+        basis = bessel(x, self.count) * envelope(x, self.power).unsqueeze(-1)
+        a, n = x.shape
+        pair = torch.cat([self.centre[centre].unsqueeze(1).expand(a, n, -1), self.neighbour[neighbour]], -1)
+        return self.radial(basis) * pair
+
+
+def by_degree(l_max):
+    """The slices of the harmonics that belong to l = 0, 1, ..."""
+    return [slice(l * l, (l + 1) * (l + 1)) for l in range(l_max + 1)]
+
+
+def weighted_sum(weights, y, l_max, channels):
+    """Σ_n w_l(n) Y_l(n): weights (A, N, channels·(l_max+1)) by degree, y (A, N, dim) -> (A, channels, dim), 0e+1o+..."""
+    return torch.cat([weights[..., l * channels:(l + 1) * channels].transpose(1, 2) @ y[..., s]
+                      for l, s in enumerate(by_degree(l_max))], -1)
+
+
+def weighted_dot(weights, y, vector, l_max, channels):
+    """Σ_i w_l(i) Y_i n_i on each edge: vector (A, channels, dim) of the centre -> (A, N, channels) scalars."""
+    out = 0
+    for l, s in enumerate(by_degree(l_max)):
+        out = out + weights[..., l * channels:(l + 1) * channels] * (y[..., s] @ vector[..., s].transpose(1, 2))
+    return out
