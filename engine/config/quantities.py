@@ -1,0 +1,60 @@
+"""Quantities with units: numbers are in the documented unit, strings carry their own (``"2.5 MV/cm"``)."""
+
+from functools import lru_cache
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+
+@lru_cache
+def _registry():
+    import pint
+
+    return pint.UnitRegistry()
+
+
+def convert(value: Any, unit: str) -> Any:
+    """A number as it is; a string such as ``"1 /ps"`` converted to `unit`. Raises ValueError in words."""
+    if not isinstance(value, str):
+        return value
+    import pint
+
+    text = value.strip()
+    try:
+        quantity = _registry().parse_expression(text.replace(" /", " 1/", 1) if " /" in text else text)
+    except Exception as error:
+        raise ValueError(f"'{value}' cannot be read as a number with a unit") from error
+    if not hasattr(quantity, "to"):
+        return float(quantity)
+    if quantity.dimensionless and not text.rstrip("0123456789.eE+- "):
+        return float(quantity.magnitude)
+    try:
+        return float(quantity.to(unit).magnitude)
+    except pint.DimensionalityError:
+        pass
+    try:  # energies named as temperatures and the like are not guessed: only per-particle factors are allowed
+        return float(quantity.to(unit, "boltzmann").magnitude)
+    except Exception as error:
+        raise ValueError(f"'{value}' is not in a unit that converts to {unit}") from error
+
+
+def quantity(unit: str, description: str):
+    """An annotated float: accepts a number in `unit` or a string with a unit."""
+    schema = {
+        "anyOf": [{"type": "number"}, {"type": "string"}],
+        "description": f"{description}; a number in {unit}, or a string with a unit",
+        "unit": unit,
+    }
+    return Annotated[float, BeforeValidator(lambda value: convert(value, unit)), WithJsonSchema(schema)]
+
+
+Time = quantity("fs", "time")
+Frequency = quantity("1/fs", "rate")
+Friction = Frequency
+Temperature = quantity("K", "temperature")
+Pressure = quantity("GPa", "pressure")
+Length = quantity("angstrom", "length")
+Energy = quantity("eV", "energy")
+Mass = quantity("u", "mass")
+Charge = quantity("e", "charge")
+ElectricField = quantity("V/angstrom", "electric field")

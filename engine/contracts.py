@@ -1,0 +1,168 @@
+"""The few protocols that everything hangs on: what a potential, an integrator, a field, an updater and a hook are.
+
+Plugins are dataclasses whose fields are their keys in the input file. They are found through entry points
+(``engine.registry``) and satisfy these classes; the contract tests in ``engine.testing`` hold them to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+ListKind = Literal["half", "full", "none"]
+Reach = Literal["local", "exchanging", "message passing", "global"]
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a potential needs and gives; frozen, and the same on all ranks.
+
+    cutoff : Å, the largest distance between atoms that enter one term (0 for none)
+    lists : kind of neighbor list that it reads
+    reach : ``local`` (one shell of ghosts, nothing exchanged), ``exchanging`` (halo calls between passes),
+        ``message passing`` (with `layers`), ``global`` (sees the whole system)
+    takes : of {"charges", "field", "time"};  provides : of {"energy", "forces", "virial", "atom_energy",
+        "atom_virial", "charge_gradient", "polarization", "born_charges", "polarizability", "variance"}
+    heat_flux : may the per-atom virials enter a heat flux?
+    """
+
+    cutoff: float
+    lists: ListKind = "half"
+    reach: Reach = "local"
+    layers: int = 1
+    takes: frozenset = frozenset()
+    provides: frozenset = frozenset({"energy", "forces", "virial"})
+    heat_flux: bool = True
+
+
+SHAPES = {
+    "energy": ("S",), "virial": ("S", 3, 3), "polarization": ("S", 3), "polarizability": ("S", 3, 3), "variance": ("S",),
+    "forces": ("n", 3), "atom_energy": ("n",), "atom_virial": ("n", 3, 3), "charge_gradient": ("n",),
+    "born_charges": ("n", 3, 3),
+}
+PER_ATOM = tuple(name for name, shape in SHAPES.items() if shape[0] == "n")
+DERIVED = PER_ATOM + tuple(name for name in SHAPES if name not in PER_ATOM)
+
+
+class Output:
+    """Where potentials add their results; a quantity exists only when it was asked for.
+
+    energy (S,) eV; forces (n_all, 3) eV/Å; virial (S, 3, 3) eV, W_ab = −∂E/∂ε_ab; atom_energy (n_all,);
+    atom_virial (n_all, 3, 3); charge_gradient (n_all,) eV/e; polarization (S, 3) e·Å; born_charges (n_all, 3, 3) e,
+    [atom, field axis, displacement axis]; polarizability (S, 3, 3) e·Å²/V.
+    """
+
+    def __init__(self):
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def reset(self, needs, n_all, n_systems):
+        sizes = {"n": n_all, "S": n_systems}
+        kept = self._arrays
+        self._arrays = {}
+        for name in needs:
+            shape = tuple(sizes.get(s, s) for s in SHAPES[name])
+            array = kept.get(name)
+            if array is not None and array.shape == shape:
+                array[...] = 0.0
+            else:
+                array = np.zeros(shape)
+            self._arrays[name] = array
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self._arrays[name]
+        except KeyError:
+            raise AttributeError(f"'{name}' was not asked for in this evaluation") from None
+
+    def __contains__(self, name):
+        return name in self._arrays
+
+    def items(self):
+        return self._arrays.items()
+
+
+@dataclass
+class Inputs:
+    """What a potential may be handed beside the atoms: the field (S, 3) in V/Å inside the material, time in fs."""
+
+    field: np.ndarray | None = None
+    time: float = 0.0
+
+
+class Potential:
+    """Energy and its derivatives of a configuration; a dataclass whose fields are its input keys."""
+
+    def bind(self, species_names):
+        """Look up parameters for these species once, before the first evaluation; refuse unknown ones by name."""
+
+    def capabilities(self) -> Capabilities:
+        raise TypeError(f"{type(self).__name__} does not say its capabilities")
+
+    def compute(self, atoms, neighbors, halo, inputs: Inputs, needs: frozenset, out: Output):
+        """Add energy, forces, ... of `atoms` (an ``engine.state.State`` with ghosts) into `out`.
+
+        Forces (and per-atom sums) may be added to ghosts: the engine adds them to the owners afterwards. Energies
+        and virials of a pair are added once over all ranks.
+        """
+        raise TypeError(f"{type(self).__name__} computes nothing")
+
+
+class Field:
+    """A macroscopic electric field inside the material as a function of time."""
+
+    def value(self, time) -> np.ndarray:
+        """(3,) V/Å at `time` in fs."""
+        raise TypeError(f"{type(self).__name__} has no value")
+
+
+class Stateful:
+    """Run-time state that a checkpoint keeps; most parts have none."""
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, tree: dict):
+        pass
+
+
+class Hook(Stateful):
+    """Reads the simulation every so many steps; `needs` are quantities that must be fresh when it acts."""
+
+    every: int = 1
+    needs: frozenset = frozenset()
+
+    def start(self, simulation):
+        """Before the first step of a run (also of a resumed one)."""
+
+    def act(self, simulation):
+        """At a step divisible by `every`."""
+
+    def finish(self, simulation):
+        """After the last step, also after a stop."""
+
+
+class Updater(Stateful):
+    """Changes the state between steps; returns the energy (S,) that it added, which goes into the account."""
+
+    every: int = 1
+    touches: frozenset = frozenset({"velocities"})
+
+    def act(self, simulation) -> np.ndarray | float:
+        return 0.0
+
+
+@dataclass
+class Account:
+    """Energies that integrators, updaters and fields have exchanged with the systems, (S,) eV each, by name."""
+
+    entries: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, name, value, n_systems):
+        self.entries[name] = self.entries.get(name, np.zeros(n_systems)) + value
+
+    def total(self):
+        return sum(self.entries.values()) if self.entries else 0.0

@@ -1,0 +1,1 @@
+"""How per-atom and per-pair kernels are written, compiled and cached."""

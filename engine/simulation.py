@@ -1,0 +1,225 @@
+"""The loop: an integrator moves the state, potentials give forces, updaters change it, hooks read it.
+
+    for each step:                                   # the outermost one; multiple time steps divide it
+        needs = what hooks and the integrator ask for after this step
+        integrator.step(simulation, needs)           # kick, drift, [forces], kick
+        updaters that are due                        # then hooks that are due
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine import units
+from engine.contracts import Account
+from engine.domain.domain import Domain
+from engine.errors import InputError, PhysicsError
+from engine.forces import Forces
+from engine.state import temperature
+
+DEFAULT_SKIN = 1.0  # Å
+
+
+class Simulation:
+    """S systems, potentials, an integrator, and whoever watches.
+
+    Parameters
+    ----------
+    state : ``engine.state.State`` (see ``engine.build`` for making one from ASE Atoms)
+    potentials : one potential, or {name: potential}
+    integrator : an object of ``integrators``
+    levels : [{name: weight}] with `every` [int]: multiple time steps, the fastest first
+    hooks, updaters : lists, acted on in their order
+    seed : 64-bit key of every random number of the run
+    skin : Å
+    """
+
+    def __init__(self, state, potentials, integrator=None, *, levels=None, every=None, hooks=(), updaters=(), fields=(),
+                 seed=0, skin=None, domain=None):
+        self.state = state
+        self.potentials = potentials if isinstance(potentials, dict) else {"potential": potentials}
+        for potential in self.potentials.values():
+            potential.bind(state.species_names)
+        cutoff = max((p.capabilities().cutoff for p in self.potentials.values()), default=0.0)
+        self.domain = domain or Domain(state, cutoff, DEFAULT_SKIN if skin is None else skin)
+        self.fields = list(fields)
+        self.hooks, self.updaters = list(hooks), list(updaters)
+        self.seed = int(seed)
+        self.account = Account()
+        self.stop_reason = None
+        self.stage = 0  # index of the stage that is running
+        self.stage_start = 0  # step at which it began
+        self.stage_steps = 0  # steps that it has
+        self.started = False
+        self.set_levels(levels, every)
+        self.integrator = None
+        if integrator is not None:
+            self.set_integrator(integrator)
+
+    # -- putting parts in -----------------------------------------------------------------------------------------
+    def set_levels(self, levels=None, every=None):
+        """Group the named potentials into levels, the fastest first; without arguments one level of all."""
+        self.forces = Forces(self.state, self.domain, self.potentials, levels, every)
+
+    def set_integrator(self, integrator):
+        self.integrator = integrator
+        integrator.start(self)
+
+    def attach(self, function, every=1, needs=frozenset()):
+        """Call `function(simulation)` every so many steps, with `needs` fresh."""
+        self.hooks.append(_Attached(function, every, frozenset(needs)))
+
+    # -- running ----------------------------------------------------------------------------------------------------
+    def run(self, steps):
+        """Take `steps` steps, or fewer if somebody sets `stop_reason`; returns the number taken."""
+        self.stage_start, self.stage_steps = self.state.step, steps
+        return self.proceed()
+
+    def proceed(self):
+        """Go on to the end of the present stage."""
+        if self.integrator is None:
+            raise InputError("a simulation needs an integrator before it can run")
+        state, end = self.state, self.stage_start + self.stage_steps
+        first = state.step
+        self.stop_reason = None
+        self._begin()
+        while state.step < end and self.stop_reason is None:
+            if self.forces.stale:
+                self.forces.all_levels(self.integrator.needs(state.step))
+            self.integrator.step(self, self.needs_after(state.step + 1))
+            state.step += 1
+            for updater in self.updaters:
+                if state.step % updater.every == 0:
+                    self._update(updater)
+            self._observe()
+        for hook in self.hooks:
+            hook.finish(self)
+        return state.step - first
+
+    def needs_after(self, step):
+        """What must be computed with the forces at the end of `step`: look ahead, so that nobody pays for more."""
+        needs = self.integrator.needs(step)
+        for hook in self.hooks:
+            if step % hook.every == 0:
+                needs |= hook.needs
+        return needs
+
+    def _begin(self):
+        """Forces, hooks and the first row, once for a run; stages and resumed runs go on without repeating them."""
+        needs = self.needs_after(self.state.step)
+        self.forces.all_levels(needs)
+        for hook in self.hooks:
+            hook.start(self)
+        if not self.started:
+            self.started = True
+            self._observe()
+
+    def _update(self, updater):
+        energy = updater.act(self)
+        self.account.add(type(updater).__name__, energy, self.state.n_systems)
+        if updater.touches - {"velocities"}:
+            self.forces.stale = True
+
+    def _observe(self):
+        due = [hook for hook in self.hooks if self.state.step % hook.every == 0]
+        if due and self.forces.stale:
+            self.forces.all_levels(self.needs_after(self.state.step))
+        for hook in due:
+            hook.act(self)
+
+    # -- what is going on -------------------------------------------------------------------------------------------
+    def degrees_of_freedom(self):
+        """(S,) free components, less three where the total momentum is conserved."""
+        state = self.state
+        count = state.sum_by_system(state.free).sum(1)
+        if self.integrator is not None and self.integrator.conserves_momentum and not state.constrained:
+            count = count - 3
+        return count
+
+    def kinetic_energy(self):
+        """(S,) eV"""
+        return 0.5 * np.trace(self.state.kinetic_tensor(), axis1=1, axis2=2)
+
+    def potential_energy(self):
+        """(S,) eV; evaluated again if the last evaluation did not include it."""
+        return self.quantity("energy")
+
+    def quantity(self, name):
+        """A quantity at the present positions, summed over levels, evaluated if it is not there yet."""
+        if self.forces.stale or not self.forces.has(name):
+            self.forces.all_levels(frozenset({"energy", name}))
+        return self.forces.total(name)
+
+    def temperature(self):
+        """(S,) K"""
+        return temperature(self.kinetic_energy(), self.degrees_of_freedom())
+
+    def pressure_tensor(self):
+        """(Σ m v⊗v + W)/V in GPa, (S, 3, 3); refused with an open direction."""
+        tensor = self.state.kinetic_tensor() + self.quantity("virial")
+        return tensor / self.state.volume[:, None, None] / units.GPa
+
+    def conserved(self):
+        """(S,) eV: total energy less what integrator, updaters and fields have put in."""
+        return self.kinetic_energy() + self.potential_energy() - self.account.total()
+
+    def check_sane(self):
+        """Raise a PhysicsError that names the step, the atom and the likely cause if something has exploded."""
+        state = self.state
+        forces = self.forces.total("forces")
+        if np.isfinite(forces).all() and np.isfinite(state.velocities).all():
+            return
+        bad = int(np.flatnonzero(~(np.isfinite(forces) & np.isfinite(state.velocities)).all(1))[0])
+        raise PhysicsError(
+            f"step {state.step}: the force on atom {int(state.tags[bad])} ({state.species_names[state.species[bad]]}, at "
+            f"{np.round(state.positions[bad], 3).tolist()} Å) is not a number; the usual causes are overlapping atoms "
+            "or a time step too long"
+        )
+
+    # -- persistence --------------------------------------------------------------------------------------------------
+    def state_dict(self):
+        return {
+            "state": self.state.state_dict(),
+            "domain": self.domain.state_dict(),
+            "integrator": self.integrator.state_dict(),
+            "account": dict(self.account.entries),
+            "updaters": {str(k): u.state_dict() for k, u in enumerate(self.updaters)},
+            "hooks": {str(k): h.state_dict() for k, h in enumerate(self.hooks)},
+            "fields": {str(k): f.state_dict() for k, f in enumerate(self.fields) if hasattr(f, "state_dict")},
+            "run": {"seed": self.seed, "stage": self.stage, "stage_start": self.stage_start,
+                    "stage_steps": self.stage_steps, "started": self.started},
+        }
+
+    def load_state_dict(self, tree):
+        self.state.load_state_dict(tree["state"])
+        self.domain.load_state_dict(tree["domain"])
+        self.integrator.load_state_dict(tree["integrator"])
+        self.account.entries = {name: np.array(value) for name, value in tree["account"].items()}
+        for name in ("updaters", "hooks", "fields"):
+            for key, part in tree[name].items():
+                getattr(self, name)[int(key)].load_state_dict(part)
+        run = tree["run"]
+        self.seed = int(run["seed"])
+        self.stage, self.stage_start = int(run["stage"]), int(run["stage_start"])
+        self.stage_steps, self.started = int(run["stage_steps"]), bool(run["started"])
+        self.forces.stale = True
+
+
+class _Attached:
+    def __init__(self, function, every, needs):
+        self.function, self.every, self.needs = function, every, needs
+
+    def start(self, simulation):
+        pass
+
+    def act(self, simulation):
+        self.function(simulation)
+
+    def finish(self, simulation):
+        pass
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, tree):
+        pass

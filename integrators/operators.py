@@ -1,0 +1,61 @@
+"""The moves that integrators are composed of. Each is exact for its own part of the equations of motion."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from engine import random
+
+
+@njit(cache=True, error_model="numpy")
+def kick(velocities, forces, masses, dt):
+    """B: v += f/m dt."""
+    for i in range(velocities.shape[0]):
+        h = dt / masses[i]
+        velocities[i, 0] += h * forces[i, 0]
+        velocities[i, 1] += h * forces[i, 1]
+        velocities[i, 2] += h * forces[i, 2]
+
+
+@njit(cache=True, error_model="numpy")
+def drift(positions, velocities, dt):
+    """A: x += v dt."""
+    for i in range(velocities.shape[0]):
+        positions[i, 0] += dt * velocities[i, 0]
+        positions[i, 1] += dt * velocities[i, 1]
+        positions[i, 2] += dt * velocities[i, 2]
+
+
+@njit(cache=True, error_model="numpy")
+def ornstein_uhlenbeck(velocities, masses, free, tags, system, kT, decay, seed, step, occurrence, energy):
+    """O: v = c v + √((1 − c²) kT/m) ξ with c = `decay`, kT (S,); adds the kinetic energy given to `energy` (S,)."""
+    noise = math.sqrt(1.0 - decay * decay)
+    for i in range(velocities.shape[0]):
+        s = system[i]
+        g = random.normal4(seed, random.LANGEVIN, s, step, occurrence, tags[i])
+        width = noise * math.sqrt(kT[s] / masses[i])
+        change = 0.0
+        for d in range(3):
+            old = velocities[i, d]
+            new = (decay * old + width * g[d]) * free[i, d]
+            velocities[i, d] = new
+            change += new * new - old * old
+        energy[s] += 0.5 * masses[i] * change
+
+
+def scale(state, strain):
+    """Affine move of cells, positions and momenta by `strain` (S, 3, 3): r → r s, h → h s, p → p s⁻ᵀ.
+
+    Phase-space volume is kept. Rows are vectors, so everything is multiplied from the right.
+    """
+    system = state.system[: state.n]
+    inverse = np.linalg.inv(strain).transpose(0, 2, 1)
+    state.cells = state.cells @ strain
+    if state.n_systems == 1:
+        state.positions[: state.n] = (state.positions[: state.n] - state.origin[0]) @ strain[0] + state.origin[0]
+        state.velocities[:] = state.velocities @ inverse[0]
+        return
+    x = state.positions[: state.n] - state.origin[system]
+    state.positions[: state.n] = np.einsum("ni,nij->nj", x, strain[system]) + state.origin[system]
+    state.velocities[:] = np.einsum("ni,nij->nj", state.velocities, inverse[system])

@@ -1,0 +1,1 @@
+"""Analytic potentials and fields."""

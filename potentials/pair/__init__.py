@@ -1,0 +1,1 @@
+"""Pair potentials, each one scalar function."""
