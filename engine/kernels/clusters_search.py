@@ -1,0 +1,163 @@
+"""The search for cluster pairs: which clusters does a block of four atoms face?
+
+Columns of clusters in reach come from the grid, the stretch of a column from its z bins, then bounding boxes are
+compared eight clusters at a time, and what remains is decided exactly, atom by atom.
+"""
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+
+from engine.kernels.simd import compress, count, lanes, load, mask_bits, maximum, splat, store
+
+BLOCK = 4       # atoms that a kernel holds in registers against a cluster
+PAD = 8         # clusters whose boxes are compared at once
+
+inlined = njit(forceinline=True, error_model="numpy")
+
+
+@inlined
+def _gap(low, high, j, a, b):
+    """Along one axis, how far eight boxes from number j on are from the interval [a, b]; 0 where they overlap."""
+    return maximum(maximum(load(low, j, PAD) - b, a - load(high, j, PAD)), splat(0.0, PAD))
+
+
+@inlined
+def _near_boxes(box_x, box_y, box_z, j, last, extent, r2max):
+    """Mask of those boxes j … j + 7, before `last`, that are closer to the block's box than the radius."""
+    gx = _gap(box_x[0], box_x[1], j, extent[0], extent[1])
+    gy = _gap(box_y[0], box_y[1], j, extent[2], extent[3])
+    gz = _gap(box_z[0], box_z[1], j, extent[4], extent[5])
+    return (gx * gx + gy * gy + gz * gz < r2max) & (lanes(PAD) < np.int32(last - j))
+
+
+@inlined
+def _extent(packed, base, width, atoms, extent):
+    """Bounding box (x low, x high, y low, ...) of a block's atoms."""
+    for d in range(3):
+        low, high = np.inf, -np.inf
+        for m in range(atoms):
+            low, high = min(low, packed[base + d * width + m]), max(high, packed[base + d * width + m])
+        extent[2 * d], extent[2 * d + 1] = low, high
+
+
+@inlined
+def _tag_mask(lane_tags, i0, j0, width):
+    """Which pairs of a block and a cluster with ghosts of other ranks are counted here: ``engine.neighbors``' rule."""
+    bits = np.int64(0)
+    for m in range(BLOCK):
+        ti = lane_tags[i0 + m]
+        for lane in range(width):
+            tj = lane_tags[j0 + lane]
+            kept = tj >= 0 and ((ti + tj) % 2 == 0) == (ti < tj)
+            bits |= np.int64(kept) << np.int64(m * width + lane)
+    return bits
+
+
+@inlined
+def _own_mask(row, width):
+    """Pairs of a block, which starts at lane `row` of its cluster, with later atoms of that cluster."""
+    bits = np.int64(0)
+    for m in range(BLOCK):
+        for lane in range(row + m + 1, width):
+            bits |= np.int64(1) << np.int64(m * width + lane)
+    return bits
+
+
+@lru_cache
+def search_for(width):
+    """The compiled search for clusters of `width` atoms."""
+
+    @inlined
+    def touches(packed, o, x, y, z, r2max):
+        """Mask of the lanes of the cluster at o that are closer than the radius to one atom (in all lanes)."""
+        dx, dy, dz = load(packed, o, width) - x, load(packed, o + width, width) - y, load(packed, o + 2 * width, width) - z
+        return dx * dx + dy * dy + dz * dz < r2max
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def search(packed, filled, system_of, by_tag, lane_tags, box, radius, low, size, counts, first, bin_start, column_first,
+               column_start, from_block, to_block, k, k_end, start, stop, neighbors, km, km_end, mask_start, mask_stop,
+               mask_neighbors, masks):
+        """List the clusters faced by blocks `from_block` … `to_block` − 1, into neighbors[k:k_end] and
+        masks[km:km_end] as far as those reach; returns where the lists end or would end."""
+        bins = first[first.shape[0] - 1]
+        box_x, box_y, box_z = (box[0], box[1]), (box[2], box[3]), (box[4], box[5])
+        r2max = radius * radius
+        reach_xy = radius + 1e-9
+        found = np.empty(PAD, np.int32)
+        extent = np.empty(6)
+        for block in range(from_block, to_block):
+            own, row = block * BLOCK // width, block * BLOCK % width
+            start[block] = stop[block] = k
+            mask_start[block] = mask_stop[block] = km
+            if filled[own] <= row:
+                continue
+            if km < km_end:
+                mask_neighbors[km], masks[km] = own, _own_mask(row, width)
+            km += 1
+            s = system_of[own]
+            base = own * 3 * width + row
+            _extent(packed, base, width, min(BLOCK, filled[own] - row), extent)
+            x0, y0, z0 = splat(packed[base], width), splat(packed[base + width], width), splat(
+                packed[base + 2 * width], width)
+            x1, y1, z1 = splat(packed[base + 1], width), splat(packed[base + width + 1], width), splat(
+                packed[base + 2 * width + 1], width)
+            x2, y2, z2 = splat(packed[base + 2], width), splat(packed[base + width + 2], width), splat(
+                packed[base + 2 * width + 2], width)
+            x3, y3, z3 = splat(packed[base + 3], width), splat(packed[base + width + 3], width), splat(
+                packed[base + 2 * width + 3], width)
+            ny, nz = counts[s, 1], counts[s, 2]
+            cx0 = max(0, int((extent[0] - reach_xy - low[s, 0]) / size[s, 0]))
+            cx1 = min(counts[s, 0] - 1, int((extent[1] + reach_xy - low[s, 0]) / size[s, 0]))
+            cy0 = max(0, int((extent[2] - reach_xy - low[s, 1]) / size[s, 1]))
+            cy1 = min(ny - 1, int((extent[3] + reach_xy - low[s, 1]) / size[s, 1]))
+            for kind in range(2):
+                for cx in range(cx0, cx1 + 1):
+                    left = low[s, 0] + cx * size[s, 0]
+                    gx = max(0.0, max(left - extent[1], extent[0] - left - size[s, 0]) - 1e-9)
+                    for cy in range(cy0, cy1 + 1):
+                        column = cx * ny + cy
+                        c = column_first[kind, s] + column
+                        j, last = column_start[c], column_start[c + 1]
+                        if j == last or kind == 0 and last <= own + 1:
+                            continue
+                        left = low[s, 1] + cy * size[s, 1]
+                        gy = max(0.0, max(left - extent[3], extent[2] - left - size[s, 1]) - 1e-9)
+                        rest = r2max - gx * gx - gy * gy
+                        if rest <= 0.0:
+                            continue
+                        reach = np.sqrt(rest) + 1e-9
+                        low_bin = (extent[4] - reach - low[s, 2]) / size[s, 2]
+                        high_bin = (extent[5] + reach - low[s, 2]) / size[s, 2]
+                        if high_bin < 0.0 or low_bin > nz:
+                            continue
+                        b = kind * bins + first[s] + column * nz
+                        last = min(last, j + (bin_start[b + min(int(high_bin), nz - 1) + 1] - bin_start[b] + width - 1) // width)
+                        j += (bin_start[b + max(0, min(int(low_bin), nz - 1))] - bin_start[b]) // width
+                        if kind == 0:
+                            j = max(j, own + 1)
+                        while j < last:
+                            near = _near_boxes(box_x, box_y, box_z, j, last, extent, r2max)
+                            store(found, 0, compress(lanes(PAD), near))
+                            for t in range(count(near)):
+                                other = j + found[t]
+                                o = other * 3 * width
+                                hit = (touches(packed, o, x0, y0, z0, r2max) | touches(packed, o, x1, y1, z1, r2max)
+                                       | touches(packed, o, x2, y2, z2, r2max) | touches(packed, o, x3, y3, z3, r2max))
+                                if mask_bits(hit) == 0:
+                                    continue
+                                if by_tag[other]:
+                                    bits = _tag_mask(lane_tags, own * width + row, other * width, width)
+                                    if bits != 0 and km < km_end:
+                                        mask_neighbors[km], masks[km] = other, bits
+                                    km += bits != 0
+                                else:
+                                    if k < k_end:
+                                        neighbors[k] = other
+                                    k += 1
+                            j += PAD
+            stop[block] = k
+            mask_stop[block] = km
+        return k, km
+
+    return search

@@ -1,0 +1,290 @@
+"""The fast driver of pair potentials: cluster pairs, a register of atoms at a time, around any scalar pair function.
+
+One template gives all variants: cluster width, double or mixed precision, one species or several, with or without
+energies. In mixed precision pairs are evaluated in single precision from positions relative to their cluster's centre
+(the centres' differences are exact), and everything is summed over clusters in double precision.
+The virial needs no kernel of its own: ghosts carry their own forces, so W_ab = Σ_k r_k,a F_k,b over owned and ghost
+atoms, taken where forces are handed back.
+"""
+import inspect
+
+import numpy as np
+from numba import njit
+
+from engine.kernels import compiled
+from engine.kernels.clusters import BY_TAG, COUNTED, LEFT_OUT, ClusterBuilder
+from engine.kernels.clusters_search import BLOCK
+from engine.kernels.simd import register_bits
+
+SNAP = 0.25     # Å; cluster centres of mixed precision are multiples of it, so that their differences are exact
+
+TEMPLATE = '''
+import numpy as np
+from numba import njit
+
+from engine.kernels.simd import hsum, load, load_rows, mask_from_bits, select, splat, store, to_float32, to_float64
+
+f = njit(forceinline=True, error_model="numpy")(pair)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def compute(from_block, to_block, X, C, start, stop, neighbors, mask_start, mask_stop, mask_neighbors, masks, kinds,
+            row_length, stride, table, {inputs}F, E):
+    zero, double_zero = splat(np.{real}(0.0), {width}), splat(0.0, {width})
+    {constants}
+    for block in range(from_block, to_block):
+        own, row = block * 4 // {width}, block * 4 % {width}
+        base, lane0 = own * {width3} + row, own * {width} + row
+        {centre_i}
+        {load_i}
+        for p in range(mask_start[block], mask_stop[block]):
+            cluster, bits = mask_neighbors[p], masks[p]
+            {masked_body}
+        for p in range(start[block], stop[block]):
+            cluster = neighbors[p]
+            {body}
+        {store_i}
+'''
+
+
+def _indent(lines, spaces):
+    return ("\n" + " " * spaces).join(lines) or "pass"
+
+
+def _body(names, width, mixed, species, energy, masked):
+    """The text for one cluster against the block's four atoms."""
+    scalars = [name for name in names if not name.endswith(("_i", "_j"))]
+    atoms = sorted({name[:-2] for name in names if name.endswith(("_i", "_j"))})
+    lines = [f"o = cluster * {3 * width}"]
+    shift = ["", "", ""]
+    if mixed:
+        lines.append("tx, ty, tz = C[cluster, 0] - cx, C[cluster, 1] - cy, C[cluster, 2] - cz")
+        shift = [" + tx", " + ty", " + tz"]
+    for k, d in enumerate("xyz"):
+        place = f"o + {k * width}"
+        lines.append(f"{d}j = load(X, {place}, {width}){shift[k]}")
+        lines.append(f"g{d} = zero" if mixed else f"g{d} = load(F, {place}, {width})")
+    lines += [f"{a}_j = load(in_{a}, cluster * {width}, {width})" for a in atoms]
+    if energy:
+        lines.append("ej = zero")
+    for m in range(BLOCK):
+        if species:
+            for group in range(0, len(scalars) + 1, 4):
+                row = (["cut2", *scalars] + ["_"] * 4)[group:group + 4]
+                lines.append(f"{', '.join(row)} = load_rows(table, kinds, cluster * {width}, {width}, stride, "
+                             f"row{m} + {group})")
+        lines.append(f"dx, dy, dz = x{m} - xj, y{m} - yj, z{m} - zj")
+        lines.append("r2 = dx * dx + dy * dy + dz * dz")
+        lines.append("inside = r2 < cut2" + (f" & mask_from_bits(bits >> {m * width}, {width})" if masked else ""))
+        lines[-1] = lines[-1] if not masked else f"inside = (r2 < cut2) & mask_from_bits(bits >> {m * width}, {width})"
+        arguments = "".join(f", {n[:-2]}_{m}" if n.endswith("_i") else f", {n}" for n in names)
+        lines.append(f"e, w = f(select(inside, r2, cut2){arguments})")
+        lines.append("w = select(inside, w, zero)")
+        lines.append("dx, dy, dz = w * dx, w * dy, w * dz")
+        for d in "xyz":
+            lines += [f"f{d}{m} += d{d}", f"g{d} -= d{d}"]
+        if energy:
+            lines += ["e = select(inside, e, zero)", f"e{m} += e", "ej += e"]
+    for k, d in enumerate("xyz"):
+        place = f"o + {k * width}"
+        lines.append(f"store(F, {place}, load(F, {place}, {width}) + to_float64(g{d}))" if mixed
+                     else f"store(F, {place}, g{d})")
+    if energy:
+        place = f"cluster * {width}"
+        lines.append(f"store(E, {place}, load(E, {place}, {width}) + 0.5 * to_float64(ej))")
+    return lines
+
+
+def generate(names, width, mixed, species, energy):
+    """Source of the driver for a pair function with these argument names after r2, and its per-atom inputs."""
+    real = "float32" if mixed else "float64"
+    scalars = [name for name in names if not name.endswith(("_i", "_j"))]
+    atoms = sorted({name[:-2] for name in names if name.endswith(("_i", "_j"))})
+    constants, load_i, store_i = [], [], []
+    if not species:
+        constants.append(f"cut2 = splat(table[0], {width})")
+        constants += [f"{name} = splat(table[{k + 1}], {width})" for k, name in enumerate(scalars)]
+    for m in range(BLOCK):
+        for k, d in enumerate("xyz"):
+            load_i.append(f"{d}{m} = splat(X[base + {k * width + m}], {width})")
+            load_i.append(f"f{d}{m} = zero")
+            store_i.append(f"F[base + {k * width + m}] += hsum(f{d}{m})")
+        load_i += [f"{a}_{m} = splat(in_{a}[lane0 + {m}], {width})" for a in atoms]
+        if species:
+            load_i.append(f"row{m} = kinds[lane0 + {m}] * row_length")
+        if energy:
+            load_i.append(f"e{m} = zero")
+            store_i.append(f"E[lane0 + {m}] += 0.5 * hsum(e{m})")
+    text = TEMPLATE.format(
+        width=width, width3=3 * width, real=real, inputs="".join(f"in_{a}, " for a in atoms),
+        constants=_indent(constants, 4), load_i=_indent(load_i, 8), store_i=_indent(store_i, 8),
+        centre_i="cx, cy, cz = C[own, 0], C[own, 1], C[own, 2]" if mixed else "pass",
+        masked_body=_indent(_body(names, width, mixed, species, energy, True), 12),
+        body=_indent(_body(names, width, mixed, species, energy, False), 12))
+    return text, atoms
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pack(x, rows, width, packed):
+    for cluster in range(rows.shape[0] // width):
+        for lane in range(width):
+            i = rows[cluster * width + lane]
+            if i >= 0:
+                o = cluster * 3 * width + lane
+                packed[o], packed[o + width], packed[o + 2 * width] = x[i, 0], x[i, 1], x[i, 2]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pack_relative(x, rows, width, centres, packed):
+    for cluster in range(rows.shape[0] // width):
+        cx, cy, cz = np.float64(centres[cluster, 0]), np.float64(centres[cluster, 1]), np.float64(centres[cluster, 2])
+        for lane in range(width):
+            i = rows[cluster * width + lane]
+            if i >= 0:
+                o = cluster * 3 * width + lane
+                packed[o], packed[o + width], packed[o + 2 * width] = x[i, 0] - cx, x[i, 1] - cy, x[i, 2] - cz
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _centre(packed, width, snap, centres, relative):
+    """Centres (clusters, 3), snapped to a grid, and all lanes relative to them."""
+    for cluster in range(centres.shape[0]):
+        for d in range(3):
+            o = (cluster * 3 + d) * width
+            centres[cluster, d] = np.rint(packed[o] / snap) * snap
+            for lane in range(width):
+                relative[o + lane] = packed[o + lane] - centres[cluster, d]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _unpack(F, rows, width, forces):
+    for cluster in range(rows.shape[0] // width):
+        for lane in range(width):
+            i = rows[cluster * width + lane]
+            if i >= 0:
+                o = cluster * 3 * width + lane
+                forces[i, 0] += F[o]
+                forces[i, 1] += F[o + width]
+                forces[i, 2] += F[o + 2 * width]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_virial(F, x, rows, width, system_of, virial):
+    """W_ab += Σ r_a F_b over all lanes; symmetric to rounding, made exactly so."""
+    w = np.zeros((3, 3))
+    for cluster in range(rows.shape[0] // width):
+        w[:] = 0.0
+        for lane in range(width):
+            i = rows[cluster * width + lane]
+            if i >= 0:
+                o = cluster * 3 * width + lane
+                for a in range(3):
+                    for b in range(3):
+                        w[a, b] += x[i, a] * F[o + b * width]
+        s = system_of[cluster]
+        for a in range(3):
+            for b in range(3):
+                virial[s, a, b] += 0.5 * (w[a, b] + w[b, a])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_energy(E, rows, width, system_of, energy):
+    for cluster in range(rows.shape[0] // width):
+        total = 0.0
+        for lane in range(width):
+            total += E[cluster * width + lane]
+        energy[system_of[cluster]] += total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_atom_energy(E, rows, atom_energy):
+    for k in range(rows.shape[0]):
+        if rows[k] >= 0:
+            atom_energy[rows[k]] += E[k]
+
+
+def default_width(precision):
+    """Atoms of a cluster: 4 in double precision; in mixed 8, or 4 where registers hold no more than 4 floats."""
+    return 8 if precision == "mixed" and register_bits() >= 256 else 4
+
+
+def ghost_roles(halo):
+    """What each ghost is to a half list: see ``engine.neighbors`` for the rule."""
+    from engine.domain.halo import positive
+    roles = np.where(positive(halo.shift), COUNTED, LEFT_OUT).astype(np.int8)
+    roles[~halo.shift.any(1)] = BY_TAG
+    return roles
+
+
+class ClusterDriver:
+    """Evaluates one pair function over cluster pairs.
+
+    function : the scalar pair function;  cutoffs (T, T) Å and table (T, T, parameters) over pairs of species
+    """
+
+    def __init__(self, function, cutoffs, table, precision="double", width=None):
+        self.function = function
+        self.names = list(inspect.signature(function).parameters)[1:]
+        self.mixed = precision == "mixed"
+        self.real = np.float32 if self.mixed else np.float64
+        self.width = width or default_width(precision)
+        self.types = len(cutoffs)
+        self.cutoff = float(cutoffs.max())
+        parameters = table.shape[-1]
+        self.row_length = -(-(parameters + 1) // 4) * 4
+        rows = np.zeros((self.types, self.types, self.row_length), self.real)   # [species of j, species of i, value]
+        rows[..., 0] = cutoffs**2
+        rows[..., 1:parameters + 1] = table
+        self.table = rows.ravel()
+        self._builder = ClusterBuilder(self.width)
+        self._compiled = {}
+        self._forces = self._energies = self._relative = self._centres = np.zeros(0)
+
+    def driver(self, energy):
+        if energy not in self._compiled:
+            source, self._inputs = generate(self.names, self.width, self.mixed, self.types > 1, energy)
+            name = f"clusters_{self.function.__name__}"
+            self._compiled[energy] = compiled.load(source, {"pair": self.function}, name).compute
+        return self._compiled[energy]
+
+    def clusters(self, atoms, neighbors, halo):
+        """The cluster pairs of this rebuild, with the species of each lane and, in mixed precision, the centres."""
+        def make():
+            clusters = self._builder.build(neighbors.reference, atoms.n, atoms.system, atoms.n_systems, atoms.tags,
+                                           ghost_roles(halo), self.cutoff + neighbors.skin)
+            if self.mixed:
+                self._centres = np.empty((clusters.n_clusters, 3), np.float32)
+                self._relative = np.empty(len(clusters.packed), np.float32)
+                _centre(clusters.packed, self.width, SNAP, self._centres, self._relative)
+            return clusters, clusters.lanes_of(atoms.species)
+        return neighbors.derived((id(self), "clusters"), make)
+
+    def compute(self, atoms, neighbors, halo, needs, out, inputs=()):
+        """Add energy, forces and virial; `inputs` are the per-atom arrays that the function names, in sorted order."""
+        clusters, kinds = self.clusters(atoms, neighbors, halo)
+        width, rows, x = self.width, clusters.rows, atoms.positions
+        if self.mixed:
+            packed = self._relative
+            _pack_relative(x, rows, width, self._centres, packed)
+        else:
+            packed = clusters.packed
+            _pack(x, rows, width, packed)
+        if len(self._forces) < len(packed):
+            self._forces = np.empty(len(packed) + len(packed) // 8)
+        forces = self._forces[:len(packed)]
+        forces[:] = 0.0
+        energy = bool(needs & {"energy", "atom_energy"})
+        energies = np.zeros(len(rows) if energy else 0)
+        self.driver(energy)(
+            0, clusters.n_blocks, packed, self._centres, clusters.start, clusters.stop, clusters.neighbors,
+            clusters.mask_start, clusters.mask_stop, clusters.mask_neighbors, clusters.masks, kinds,
+            self.row_length, self.row_length * self.types, self.table,
+            *(clusters.lanes_of(values.astype(self.real)) for values in inputs), forces, energies)
+        if "forces" in needs:
+            _unpack(forces, rows, width, out.forces)
+        if "virial" in needs:
+            _add_virial(forces, x, rows, width, clusters.system_of, out.virial)
+        if "energy" in needs:
+            _add_energy(energies, rows, width, clusters.system_of, out.energy)
+        if "atom_energy" in needs:
+            _add_atom_energy(energies, rows, out.atom_energy)
