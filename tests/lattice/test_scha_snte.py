@@ -1,0 +1,72 @@
+"""SCHA of the SnTe toy model against the published files, and sampled against closed form."""
+
+import numpy as np
+import pytest
+from snte import toy
+
+from integrators.gaussian.equilibrium import ClosedForm, Minimiser, draw, stability
+from integrators.gaussian.lattice import per_cm
+from integrators.gaussian.sampling import correlated_normals
+from plugins.lattice.quantum_espresso import RYDBERG, read_dyn
+from plugins.lattice.symmetry import Symmetry
+
+
+@pytest.fixture(scope="module")
+def model(shared_data):
+    folder = shared_data / "07-sscha"
+    lattice, polynomial = toy(folder / "snte-toy")
+    c = lattice.coordinates()
+    return folder, lattice, polynomial, c, polynomial.transformed(c.to_cartesian), Symmetry.of(lattice).reduced(c)
+
+
+def frequencies(D):
+    return np.sqrt(np.linalg.eigvalsh(D)) * per_cm
+
+
+def test_toy_force_field_is_the_published_one(model):
+    """Energies and forces of ten configurations labelled by the published code."""
+    folder, lattice, polynomial, *_ = model
+    data = folder / "tdscha-lanczos"
+    u = np.load(data / "xats_pop1.npy") - lattice.positions
+    f = u @ np.linalg.inv(lattice.cell)
+    u = (f - np.round(f)) @ lattice.cell if np.abs(f).max() > 0.5 else u
+    energies, forces = polynomial.evaluate(u.reshape(10, -1))
+    assert energies == pytest.approx(np.load(data / "energies_pop1.npy") * RYDBERG, abs=2e-5)
+    assert np.abs(forces - np.load(data / "forces_pop1.npy").reshape(10, -1) * RYDBERG).max() < 5e-4
+
+
+@pytest.mark.parametrize("T, tolerance", [(0, 5.1), (100, 1.0), (200, 0.8), (300, 0.8)])
+def test_frequencies_against_the_published_files(model, T, tolerance):
+    """Closed form against the tutorial's stochastic files (whose own noise the tolerances are)."""
+    folder, lattice, _, c, p, symmetrise = model
+    reference = read_dyn([folder / "snte-toy" / f"final_sscha_T{T}_{k}" for k in (1, 2, 3)]).sum_rule()
+    start = c.matrix(reference.force_constants)
+    exact = Minimiser(lambda R, D: ClosedForm(p.averages, T), np.zeros(c.size), 1.2 * start, symmetrise)
+    assert exact.run(30, 1e-4)
+    w = frequencies(exact.D)
+    assert np.abs(w - reference.frequencies()).max() < tolerance
+    unstable = np.linalg.eigvalsh(stability(exact.D, p.mean_third(exact.R), T))[0] < 0
+    assert unstable == (T in (0, 100))  # the ferroelectric transition lies between 100 and 200 K
+
+
+def test_sampled_against_closed_form(model):
+    """1000 configurations at 100 K: within the noise of the exact frequencies, and below 1 cm⁻¹."""
+    folder, lattice, _, c, p, symmetrise = model
+    start = 1.5 * np.abs(np.diag(np.diag(c.matrix(lattice.force_constants)))) + 1e-3 * np.eye(c.size)
+    exact = Minimiser(lambda R, D: ClosedForm(p.averages, 100.0), np.zeros(c.size), start, symmetrise)
+    assert exact.run(60, 1e-3)
+    noise = correlated_normals(1000, c.size, seed=1)
+    sampled = Minimiser(lambda R, D: draw(p.evaluate, noise, R, D, 100.0), np.zeros(c.size), start, symmetrise)
+    assert sampled.run(30, 0.05)
+    assert np.abs(frequencies(sampled.D) - frequencies(exact.D)).max() < 1.0
+    e = exact.ensemble.estimate(exact.R, exact.D)
+    s = sampled.reports[-1]
+    assert abs(s.free_energy - e.free_energy) < 4 * s.error
+    # the third order, from samples, softens the polar mode as the exact one does
+    third = Symmetry.of(lattice).third(
+        np.einsum("abc,xa,yb,zc->xyz", sampled.ensemble.third_order(sampled.R, sampled.D),
+                  *[c.basis / c.weights[:, None]] * 3, optimize=True))
+    third = np.einsum("xyz,xa,yb,zc->abc", third, *[c.to_cartesian] * 3, optimize=True)
+    ours = np.linalg.eigvalsh(stability(sampled.D, third, 100.0))[:3]
+    truth = np.linalg.eigvalsh(stability(exact.D, p.mean_third(exact.R), 100.0))[:3]
+    assert ours == pytest.approx(truth, abs=0.35 * abs(truth[0]))
