@@ -1,0 +1,40 @@
+"""What tests of several rooms share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# one thread for each numerical library: the tests are small, and machines that run them are often shared
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of other people's reference data, which is not part of the project; tests skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no reference data at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20240)
+
+
+def rattled(atoms, amplitude=0.1, seed=1):
+    """A copy of ASE atoms with every coordinate moved by a normal number times `amplitude` Å."""
+    out = atoms.copy()
+    out.positions += np.random.default_rng(seed).normal(scale=amplitude, size=out.positions.shape)
+    return out
+
+
+def sheared(atoms, seed=2, amplitude=0.08):
+    """A copy in a triclinic cell: cell and atoms strained by a random matrix."""
+    out = atoms.copy()
+    out.set_cell(out.cell[:] @ (np.eye(3) + np.random.default_rng(seed).uniform(-amplitude, amplitude, (3, 3))), True)
+    return out
