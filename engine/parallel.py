@@ -1,0 +1,234 @@
+"""Ranks: the few collective calls that the engine makes, alone (`Serial`) or under ``mpiexec`` (`MPI`).
+
+``world()`` looks at the environment that a launcher leaves and imports mpi4py only where there is one, so that
+``engine run`` without ``mpiexec`` needs no MPI. Every method is collective: all ranks call it, in the same order.
+Sums are the same bits on all ranks, and the same bits when the run is repeated on as many ranks.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from functools import lru_cache
+
+import numpy as np
+
+from engine.errors import EngineError, InputError
+
+#: variables that launchers set for each process they start, with the number of processes where they say it
+LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_SIZE", "PMI_RANK", "PMIX_RANK",
+             "PALS_RANKID")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+class Serial:
+    """One rank: every reduction is the identity. Also the definition of what each call means."""
+
+    rank = 0
+    size = 1
+    node_ranks = 1  # how many ranks share this node's cores
+    waited = 0.0  # s spent in communication
+
+    def sum(self, value):
+        """Sum of a number or an array (any shape) over ranks; the same bits on all of them."""
+        return value
+
+    def max(self, value):
+        return value
+
+    def min(self, value):
+        return value
+
+    def any(self, flag) -> bool:
+        """True on all ranks if it is on one."""
+        return bool(flag)
+
+    def gather(self, thing):
+        """[thing of rank 0, thing of rank 1, ...] on all ranks; small Python objects."""
+        return [thing]
+
+    def gather_rows(self, arrays):
+        """{name: (n_r, ...)} of every rank -> {name: (Σ n_r, ...)} in the order of ranks, on rank 0; None elsewhere."""
+        return dict(arrays)
+
+    def bcast(self, thing, root=0):
+        """Rank `root`'s object on all ranks."""
+        return thing
+
+    def barrier(self):
+        pass
+
+    def abort(self, code=1):
+        """End all ranks."""
+        sys.exit(code)
+
+
+class MPI(Serial):
+    """All ranks of an MPI communicator."""
+
+    def __init__(self, communicator=None):
+        self.mpi = _mpi()
+        self.communicator = communicator if communicator is not None else self.mpi.COMM_WORLD
+        self.rank, self.size = self.communicator.rank, self.communicator.size
+        node = self.communicator.Split_type(self.mpi.COMM_TYPE_SHARED)
+        self.node_ranks = node.size
+        node.Free()
+        self.waited = 0.0
+        self._flag = np.zeros(1, np.int32), np.zeros(1, np.int32)
+
+    def _reduce(self, value, operation):
+        start = time.perf_counter()
+        array = np.ascontiguousarray(value)
+        out = np.empty_like(array)
+        self.communicator.Allreduce(array, out, operation)
+        self.waited += time.perf_counter() - start
+        return out if isinstance(value, np.ndarray) and value.ndim else out.reshape(-1)[0].item()
+
+    def sum(self, value):
+        return self._reduce(value, self.mpi.SUM)
+
+    def max(self, value):
+        return self._reduce(value, self.mpi.MAX)
+
+    def min(self, value):
+        return self._reduce(value, self.mpi.MIN)
+
+    def any(self, flag):
+        start = time.perf_counter()
+        mine, out = self._flag
+        mine[0] = bool(flag)
+        self.communicator.Allreduce(mine, out, self.mpi.MAX)
+        self.waited += time.perf_counter() - start
+        return bool(out[0])
+
+    def gather(self, thing):
+        return self.communicator.allgather(thing)
+
+    def gather_rows(self, arrays):
+        out = {}
+        counts = self.gather(len(next(iter(arrays.values()))) if arrays else 0)
+        for name, array in arrays.items():
+            array = np.ascontiguousarray(array)
+            row = array.itemsize * int(np.prod(array.shape[1:]))
+            if self.rank == 0:
+                out[name] = np.empty((sum(counts), *array.shape[1:]), array.dtype)
+                target = (out[name].view(np.uint8).reshape(-1) if row else np.empty(0, np.uint8))
+                self.communicator.Gatherv(_bytes(array), [target, [c * row for c in counts]])
+            else:
+                self.communicator.Gatherv(_bytes(array), None)
+        return out if self.rank == 0 else None
+
+    def bcast(self, thing, root=0):
+        return self.communicator.bcast(thing, root)
+
+    def barrier(self):
+        self.communicator.Barrier()
+
+    def split(self, colour, key=0):
+        """The communicator of all ranks that give the same colour."""
+        return MPI(self.communicator.Split(colour, key))
+
+    def abort(self, code=1):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.communicator.Abort(code)
+
+
+def _bytes(array):
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def launched() -> bool:
+    """Was this process started by an MPI launcher, with more than one rank?"""
+    if not any(name in os.environ for name in LAUNCHERS):
+        return False
+    return not any(os.environ.get(name) == "1" for name in SIZES)
+
+
+@lru_cache
+def _mpi():
+    """mpi4py's MPI module, set to yield where ranks outnumber cores; an InputError if there is none."""
+    local = int(os.environ.get("MPI_LOCALNRANKS", os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", 1)))
+    if local > cores():
+        os.environ.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "1")
+        os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+    try:
+        from mpi4py import MPI as mpi
+    except Exception as error:  # ImportError, or a library that does not load
+        reason = str(error).splitlines()[0]
+        raise InputError(f"a launcher has started several ranks, but mpi4py cannot be imported ({reason}); "
+                         "install it with an MPI: pip install 'engine-md[mpi]'") from error
+    return mpi
+
+
+@lru_cache
+def world():
+    """All ranks that the launcher has started: `MPI`, or `Serial` without a launcher. A failing rank ends the others."""
+    if not launched():
+        return Serial()
+    comm = MPI()
+    expected = {os.environ[name] for name in SIZES if name in os.environ}
+    if expected and str(comm.size) not in expected:
+        raise InputError(f"the launcher has started {expected.pop()} ranks, but mpi4py's library "
+                         f"({comm.mpi.Get_library_version().split(',')[0].split(chr(10))[0].strip()}) sees {comm.size}: mpiexec "
+                         "belongs to another MPI; use the one that was installed beside mpi4py")
+    if comm.size == 1:
+        return Serial()
+    _end_together(comm)
+    return comm
+
+
+def _end_together(comm):
+    """An exception that nobody catches on one rank ends all ranks, with one traceback where several ranks raise."""
+
+    def hook(kind, error, trace):
+        if kind is KeyboardInterrupt:
+            comm.abort(130)
+        fail(comm, error)
+
+    sys.excepthook = hook
+
+
+def fail(comm, error):
+    """Report an error that ends the run, once, and end all ranks.
+
+    Lower ranks speak first: where all ranks fail for the same reason (an input error), rank 0 reports it and ends
+    the others while they wait; where one rank fails, it is heard after the wait.
+    """
+    if comm.rank:
+        time.sleep(min(0.5 + 0.01 * comm.rank, 2.0))
+    where = f"rank {comm.rank} of {comm.size}: " if comm.size > 1 else ""
+    if isinstance(error, EngineError):
+        print(f"{where if comm.rank else ''}{error}", file=sys.stderr)
+    else:
+        text = "".join(traceback.format_exception(error))
+        print(f"{where}\n{text}" if where else text, file=sys.stderr, end="")
+    comm.abort(getattr(error, "code", 1))
+
+
+# -- cores ---------------------------------------------------------------------------------------------------------
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_cores(comm, threads=None) -> int:
+    """Limit Numba, BLAS and torch to this rank's share of the node's cores, or to `threads`; returns how many.
+
+    A launcher that binds ranks to cores has shared them out already: then what the rank may use is its share.
+    """
+    if threads is None:
+        masks = comm.gather(tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (0,))
+        shared = len(set(masks)) == 1
+        threads = max(1, cores() // comm.node_ranks) if shared else cores()
+    import numba
+    from threadpoolctl import threadpool_limits
+
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    threadpool_limits(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+    return threads
