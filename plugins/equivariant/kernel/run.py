@@ -1,0 +1,91 @@
+"""Compiling a local model's kernel for this machine and calling it, on one or several threads."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from engine.kernels import compiled, simd_types
+from plugins.equivariant.description import Description
+from plugins.equivariant.kernel import plan, source, weights
+
+TILE = 192  # edges
+
+
+def _watched():
+    """Hash of the sources that the generated text imports from: a change there makes a new file."""
+    text = "".join(Path(module.__file__).read_text() for module in (simd_types, source))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Kernel:
+    """Energy and forces of a strictly local model; `weights` are the arrays of its folder."""
+
+    def __init__(self, description: Description, arrays: dict[str, np.ndarray], threads: int = 1, tile: int = TILE):
+        self.description, self.tile = description, tile
+        self.dtype = np.dtype(description.dtype)
+        lanes = simd_types.register_bits() // (8 * self.dtype.itemsize)
+        self.plan = plan.make(description, lanes)
+        self.data = weights.fold(self.plan, arrays).astype(self.dtype)
+        self.table = np.concatenate([x.entries[:, 1:] for x in self.plan.products]).astype(np.int64)
+        self.scales = np.asarray(arrays["scales"], float)
+        self.shifts = np.asarray(arrays["shifts"], float)
+        self.cutoffs = description.pair_cutoffs().ravel()
+        registers = 32 if simd_types.register_bits() == 512 else 16
+        text = f"# {_watched()}\n" + source.write(self.plan, registers)
+        self.module = compiled.load(text, name="equivariant")
+        self.threads = threads
+        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.work: list[np.ndarray] = []
+        self.partial: list[np.ndarray] = []
+
+    def _prepare(self, offsets, n_all):
+        longest = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
+        te = -(-(self.tile + longest + 32) // 32) * 32
+        size = source.workspace(self.plan, te)
+        if not self.work or len(self.work[0]) < size:
+            self.work = [np.zeros(size, self.dtype) for _ in range(self.threads)]
+        if self.threads > 1 and (not self.partial or len(self.partial[0]) < n_all):
+            self.partial = [np.zeros((n_all, 3)) for _ in range(self.threads - 1)]
+        return te
+
+    def __call__(self, positions, species, system, offsets, indices, forces, atom_energy, virial=None, atom_virial=None):
+        """Add to forces (n_all, 3), atom_energy (n,), virial (S, 3, 3), atom_virial (n_all, 3, 3).
+
+        positions (n_all, 3) Å; species (n_all,) rows of the description's list; system (n_all,); offsets, indices: full
+        list with the cutoff inside it. Energies are without the species' shifts.
+        """
+        n = len(offsets) - 1
+        te = self._prepare(offsets, len(positions))
+        none = np.zeros((1, 3, 3))
+        flags = virial is not None, atom_virial is not None
+        virial, atom_virial = (none if x is None else x for x in (virial, atom_virial))
+
+        def part(t, start, stop, f, v, a):
+            self.module.run(start, stop, positions, species, system, offsets, indices, self.cutoffs, self.scales,
+                            self.data, self.table, self.work[t], te, self.tile, f, atom_energy, v, a, *flags)
+
+        if self.threads == 1 or n < 2 * self.threads:
+            part(0, 0, n, forces, virial, atom_virial)
+            return
+        # equal numbers of edges for each thread; the first adds in place, the others into arrays of their own
+        cuts = np.searchsorted(offsets, offsets[-1] * np.arange(self.threads + 1) / self.threads)
+        cuts[0], cuts[-1] = 0, n
+        virials = [virial] + [np.zeros_like(virial) for _ in range(self.threads - 1)]
+        atoms = [atom_virial] + [np.zeros_like(atom_virial) for _ in range(self.threads - 1)]
+        targets = [forces] + [f[:len(positions)] for f in self.partial]
+        for f in targets[1:]:
+            f[...] = 0.0
+        jobs = [self.pool.submit(part, t, cuts[t], cuts[t + 1], targets[t], virials[t], atoms[t])
+                for t in range(1, self.threads)]
+        part(0, cuts[0], cuts[1], forces, virial, atom_virial)
+        for job in jobs:
+            job.result()
+        for f in targets[1:]:
+            forces += f
+        virial += sum(virials[1:])
+        if flags[1]:
+            atom_virial += sum(atoms[1:])
