@@ -1,68 +1,102 @@
-"""Stochastic cell rescaling, isotropic (Bernetti and Bussi, J. Chem. Phys. 153, 114107 (2020), eq. 9).
+"""Stochastic cell rescaling: constant pressure, first order in time (Bernetti and Bussi, J. Chem. Phys. 153, 114107
+(2020); anisotropic: Del Tatto, Raiteri, Bernetti and Bussi, Appl. Sci. 12, 1139 (2022)).
 
-With λ = √V:   dλ = −(β λ / 2τ) (P0 − P − kT/2V) dt + √(kT β / 2τ) dW,   r → r s, p → p / s, s = (V'/V)^{1/3}
+With the cell h (rows are vectors) moving as h → h e^ε, r → r e^ε, p → p e^−ε:
+
+    dε = Π[ −(β/3τ) (P0 − P) dt + √(2 kT β / (3 V τ)) dW ],        P = (Σ m v⊗v + W)/V
+
+Π projects on the strains that may occur: one number (isotropic), the diagonal (anisotropic), a symmetric matrix
+(flexible). In the isotropic case tr ε = ln V obeys their eq. 5, d ln V = −(β/τ)(P0 − P)dt + √(2kTβ/Vτ) dW.
+
+Why it samples e^{−P0 V/kT} Z(h): the increments multiply h, so without a drift they leave the Haar measure dh/V³ in
+place; relative to it the ensemble (which has dV, or dh/V²) has the weight e^{−F/kT}, F = P0 V − kT ln Z − kT ln V, so
+that −∂F/∂ε = V (P − P0) + kT; the mobility M = β/3τV depends on V and adds kT ∂M/∂ε = −kT M, which cancels the last
+term. (Written for h itself by Itô's rule, the familiar kT/V comes back.)
 
 | equation | name here |
 |---|---|
-| P0 | ``pressure``, GPa |
+| P0 | ``pressure``, GPa: a number, a ramp, or components [xx, yy, zz] or [xx, yy, zz, yz, xz, xy] |
 | τ | ``time``, fs |
 | β | ``compressibility``, 1/GPa (its error changes the relaxation time only) |
-| P | (2K + tr W)/3V |
-| kT | of the thermostat that this barostat goes with; 0 without one |
+| kT | of the thermostat that this barostat goes with |
+
+The account takes the energy that the rescaling gives: the kinetic part exactly, the potential part as −½ (W + W'):ε
+with the virials at the two ends of the step in whose middle it happens; the error is of third order in ε.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from scipy.linalg import expm
 
 from engine import random, units
-from engine.config.quantities import Pressure, Time
-from engine.config.ramp import ramped
+from engine.config.quantities import Time
 from engine.contracts import Stateful
 from engine.errors import InputError
 from integrators.operators import scale
+from integrators.stress import PressureTensor, pressure_at
+
+MOST_STRAIN = 0.05  # of one rescaling
 
 
 @dataclass
 class CellRescaling(Stateful):
-    pressure: ramped(Pressure)
+    pressure: PressureTensor
     time: Time = 1000.0
     compressibility: float = 0.01
+    coupling: Literal["isotropic", "anisotropic", "flexible"] = "isotropic"
     every: int = 10
 
     def start(self, integrator, simulation):
         if not simulation.state.periodic.all():
             raise InputError("a barostat needs all three directions periodic: the pressure is undefined otherwise")
+        if simulation.state.constrained:
+            raise InputError("a barostat cannot go with fixed atoms: it would move them; fix nothing, or drop the barostat")
+        if not hasattr(integrator, "temperature"):
+            raise InputError("barostat 'cell-rescaling' needs an integrator with a temperature, e.g. 'langevin' or 'bussi'")
+        for name in ("time", "compressibility", "every"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"barostat 'cell-rescaling': {name} = {getattr(self, name)} must be positive")
 
     def apply(self, simulation, integrator):
-        """One step of the volume over `every` steps of the integrator."""
+        """One step of the cell over `every` steps of the integrator."""
         state = simulation.state
         dt = self.every * integrator.step_length
-        V = state.volume
-        P0 = integrator.at(simulation, self.pressure) * units.GPa
-        kinetic = np.trace(state.kinetic_tensor(), axis1=1, axis2=2)
-        P = (kinetic + np.trace(simulation.forces.total("virial"), axis1=1, axis2=2)) / (3 * V)
-        kT = np.zeros(state.n_systems)
-        if hasattr(integrator, "temperature"):
-            kT = units.kB * integrator.at(simulation, integrator.temperature)
-        beta = self.compressibility / units.GPa
-        noise = np.array([
-            random.normals(simulation.seed, random.CELL_RESCALING, s, state.step, 0, 0, 1)[0]
+        V = state.volume[:, None, None]
+        virial = simulation.forces.total("virial").copy()  # the next evaluation writes into the same array
+        P = (state.kinetic_tensor() + virial) / V
+        P0 = units.GPa * pressure_at(self.pressure, integrator, simulation)
+        kT = units.kB * integrator.at(simulation, integrator.temperature)[:, None, None]
+        rate = self.compressibility / units.GPa / (3 * self.time) * dt
+        strain = self._project(-rate * (P0 - P) + np.sqrt(2 * kT * rate / V) * self._noise(simulation))
+        if not (np.abs(strain) < MOST_STRAIN).all():
+            raise InputError(
+                f"step {state.step}: the barostat would strain the cell by {100 * np.abs(strain).max():.0f} % at once; give it "
+                "a longer time, a smaller compressibility, or a start nearer to the wanted pressure"
+            )
+        before = simulation.kinetic_energy()
+        scale(state, np.array([expm(e) for e in strain]))
+        simulation.account.add("barostat", simulation.kinetic_energy() - before, state.n_systems)
+        self._strain, self._virial = strain, virial
+
+    def close(self, simulation):
+        """At the end of the step: what the rescaling gave to the potential energy."""
+        mean = 0.5 * (self._virial + simulation.forces.total("virial"))
+        simulation.account.add("barostat", -np.einsum("sab,sab->s", mean, self._strain), simulation.state.n_systems)
+
+    def _project(self, strain):
+        """(S, 3, 3) → the strains that may occur."""
+        if self.coupling == "isotropic":
+            return np.trace(strain, axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3)
+        if self.coupling == "anisotropic":
+            return strain * np.eye(3)
+        return 0.5 * (strain + strain.transpose(0, 2, 1))
+
+    @staticmethod
+    def _noise(simulation):
+        state = simulation.state
+        return np.array([
+            random.normals(simulation.seed, random.CELL_RESCALING, s, state.step, 0, 0, 9).reshape(3, 3)
             for s in range(state.n_systems)
         ])
-        root = np.sqrt(V)
-        root = (
-            root
-            - beta * root / (2 * self.time) * (P0 - P - kT / (2 * V)) * dt
-            + np.sqrt(kT * beta / (2 * self.time) * dt) * noise
-        )
-        volume = root**2
-        factor = (volume / V) ** (1 / 3)
-        if not (np.abs(factor - 1) < 0.05).all():
-            raise InputError(
-                f"step {state.step}: the barostat would change the cell by {100 * np.abs(factor - 1).max():.0f} % at once; "
-                "give it a longer time, or a smaller compressibility"
-            )
-        scale(state, factor[:, None, None] * np.eye(3))
-        # what the scaling does: −P ΔV to first order, of which P0 ΔV is taken from the piston
-        simulation.account.add("barostat", -P * (volume - V), state.n_systems)

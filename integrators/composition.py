@@ -1,11 +1,16 @@
 """The symmetric composition that all integrators here share, multiple time steps included.
 
-One level (B kick, F the integrator's own flight, [f] forces):
+One level (B kick, A drift, T thermostat, P barostat, [f] forces):
 
-    B(dt/2) F(dt) [f] B(dt/2)
+    B(dt/2)  A(dt/2) T(dt) P A(dt/2)  [f]  B(dt/2)
 
-and with slower levels, r-RESPA (Tuckerman, Berne and Martyna, J. Chem. Phys. 97, 1990 (1992)): each level's half
-kicks around a whole number of steps of the level below. Velocity Verlet is the flight F = A.
+Without T and P this is velocity Verlet; with T = O, the Ornstein–Uhlenbeck process, it is BAOAB. The thermostat sits in
+the middle because there it biases positions least: for a harmonic oscillator not at all (Leimkuhler and Matthews,
+J. Chem. Phys. 138, 174102 (2013)), while kinetic energies at whole steps read low by the fraction (ω dt)²/4.
+
+Slower levels nest around this, r-RESPA (Tuckerman, Berne and Martyna, J. Chem. Phys. 97, 1990 (1992)): a level's half
+kicks stand around a whole number of steps of the level below it. The thermostat acts in every innermost flight, the
+barostat once, in the middle one.
 """
 
 from __future__ import annotations
@@ -15,59 +20,87 @@ import numpy as np
 from engine import units
 from engine.config.ramp import Ramp
 from engine.contracts import Stateful
+from engine.errors import InputError
 from integrators.operators import drift, kick
+
+MOST_INNER_STEPS = 256  # Philox numbers the draws of one stream inside a step with eight bits
 
 
 class Composition(Stateful):
-    """Base of integrators. A subclass is a dataclass with a `timestep` (fs) and says what its flight is."""
+    """Base of integrators. A subclass is a dataclass with a `timestep` (fs, the innermost one) and may have a
+    `thermostat(simulation, dt)`, a `temperature` and a `barostat`."""
 
     timestep: float
     barostat = None
+    thermostat = None
     conserves_momentum = True
 
     def start(self, simulation):
         """Called when a stage begins or a run resumes."""
-        self.levels = len(simulation.forces.levels)
+        self.every = list(simulation.forces.every)
+        if not self.timestep > 0:
+            raise InputError(f"timestep = {self.timestep} must be positive (fs)")
+        if self.inner_steps > MOST_INNER_STEPS:
+            raise InputError(f"the slowest level spans {self.inner_steps} steps of the fastest; {MOST_INNER_STEPS} is the most")
+        for fast, slow in zip(self.every, self.every[1:], strict=False):
+            if slow % fast:
+                raise InputError(f"levels every {self.every}: each must be a whole multiple of the one before it")
         if self.barostat is not None:
             self.barostat.start(self, simulation)
 
     def needs(self, step):
-        """What the forces at the end of `step` must include for the step after it."""
-        if self.barostat is not None and step % self.barostat.every == 0:
-            return frozenset({"virial"})
-        return frozenset()
+        """What the forces after `step` steps must include for the step that follows."""
+        return frozenset({"virial"}) if self._barostat_due(step) else frozenset()
+
+    @property
+    def inner_steps(self):
+        """Innermost steps in an outermost one."""
+        return self.every[-1] // self.every[0]
 
     @property
     def step_length(self):
         """Length of the outermost step, fs."""
-        return self.timestep * self._every[-1] if hasattr(self, "_every") else self.timestep
+        return self.timestep * self.inner_steps
 
+    # -- the step ---------------------------------------------------------------------------------------------------
     def step(self, simulation, needs):
         """One outermost step; `needs` are computed with the forces at its end."""
-        self._every = simulation.forces.every
-        self.occurrence = 0
-        self._scaled = False
-        dt = self.step_length * units.fs
-        self.outer(simulation, 0.5 * dt)
-        self._descend(simulation, self.levels - 1, needs)
-        self.outer(simulation, 0.5 * dt)
+        due = self._barostat_due(simulation.state.step)
+        self.inner = 0  # innermost steps taken so far
+        self._descend(simulation, len(self.every) - 1, needs | {"virial"} if due else needs)
+        if due:
+            self.barostat.close(simulation)
 
     def _descend(self, simulation, level, needs):
-        """One step of `level`: half kick, the levels below, forces, half kick."""
-        forces, every = simulation.forces, self._every
-        dt = self.timestep * every[level] * units.fs
+        """One step of `level`: half a kick, the levels below, forces, half a kick."""
+        steps = self.every[level] // self.every[0]
+        dt = self.timestep * steps * units.fs
         self.kick(simulation, level, 0.5 * dt)
         if level == 0:
             self.flight(simulation, dt)
-            simulation.state.time += dt
         else:
-            inner = every[level] // every[level - 1]
-            for k in range(inner):
-                self._descend(simulation, level - 1, needs if k == inner - 1 else frozenset())
-        forces(needs, level)
+            repeats = self.every[level] // self.every[level - 1]
+            for k in range(repeats):
+                self._descend(simulation, level - 1, needs if k == repeats - 1 else frozenset())
+        simulation.forces(needs, level)
         self.kick(simulation, level, 0.5 * dt)
 
-    # -- operators ------------------------------------------------------------------------------------------------
+    def flight(self, simulation, dt):
+        """What happens between two kicks of the fastest level."""
+        rescale = self._barostat_due(simulation.state.step) and self.inner == self.inner_steps // 2
+        if self.thermostat is None and not rescale:
+            self.drift(simulation, dt)
+        else:
+            self.drift(simulation, 0.5 * dt)
+            if self.thermostat is not None:
+                self.thermostat(simulation, dt)
+            if rescale:
+                self.barostat.apply(simulation, self)
+            self.drift(simulation, 0.5 * dt)
+        simulation.state.time += dt
+        self.inner += 1
+
+    # -- operators ---------------------------------------------------------------------------------------------------
     def kick(self, simulation, level, dt):
         state = simulation.state
         kick(state.velocities, simulation.forces.outputs[level].forces, state.masses, dt)
@@ -76,28 +109,10 @@ class Composition(Stateful):
         state = simulation.state
         drift(state.positions, state.velocities, dt)
 
-    def outer(self, simulation, dt):
-        """Around the whole step: nothing, unless a thermostat says so."""
+    # -- helpers -----------------------------------------------------------------------------------------------------
+    def _barostat_due(self, step):
+        return self.barostat is not None and step % self.barostat.every == 0
 
-    def flight(self, simulation, dt):
-        """What happens between two kicks of the fastest level: a drift, and the barostat in its middle if it is due."""
-        if self._barostat_due(simulation):
-            self.drift(simulation, 0.5 * dt)
-            self.rescale(simulation)
-            self.drift(simulation, 0.5 * dt)
-        else:
-            self.drift(simulation, dt)
-
-    # -- pressure -------------------------------------------------------------------------------------------------
-    def _barostat_due(self, simulation):
-        return self.barostat is not None and not self._scaled and simulation.state.step % self.barostat.every == 0
-
-    def rescale(self, simulation):
-        if self._barostat_due(simulation):
-            self._scaled = True
-            self.barostat.apply(simulation, self)
-
-    # -- helpers --------------------------------------------------------------------------------------------------
     def at(self, simulation, value):
         """A ramp's or a system's value at the middle of this step, (S,)."""
         progress = (simulation.state.step + 0.5 - simulation.stage_start) / max(simulation.stage_steps, 1)

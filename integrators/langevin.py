@@ -18,6 +18,7 @@ import numpy as np
 from engine import units
 from engine.config.quantities import Friction, Temperature, Time
 from engine.config.ramp import ramped
+from engine.errors import InputError
 from integrators.composition import Composition
 from integrators.operators import ornstein_uhlenbeck
 
@@ -33,13 +34,12 @@ class Langevin(Composition):
 
     conserves_momentum = False
 
-    def flight(self, simulation, dt):
-        self.drift(simulation, 0.5 * dt)
-        self.heat(simulation, dt)
-        self.rescale(simulation)
-        self.drift(simulation, 0.5 * dt)
+    def start(self, simulation):
+        super().start(simulation)
+        if not self.friction >= 0:
+            raise InputError(f"langevin: friction = {self.friction} must not be negative (1/fs)")
 
-    def heat(self, simulation, dt):
+    def thermostat(self, simulation, dt):
         """O over `dt`."""
         state = simulation.state
         kT = units.kB * self.at(simulation, self.temperature)
@@ -47,7 +47,6 @@ class Langevin(Composition):
         given = np.zeros(state.n_systems)
         ornstein_uhlenbeck(
             state.velocities, state.masses, state.free, state.tags, state.system, kT, decay, simulation.seed, state.step,
-            self.occurrence, given,
+            self.inner, given,
         )
-        self.occurrence += 1
         simulation.account.add("thermostat", given, state.n_systems)
