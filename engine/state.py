@@ -15,6 +15,7 @@ import numpy as np
 from engine import cell as cells_
 from engine import units
 from engine.errors import InputError
+from engine.parallel import Serial
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,12 @@ class State:
     n, n_ghost, n_all : owned atoms, ghosts, both
     step : int, the run's one counter;  time : float, internal units since step 0
     group_names : names of the bits of ``groups``, ``"all"`` being bit 0
+    comm : ranks that the atoms are spread over; every sum over atoms below is over all of them
     positions, velocities, ... : views into the attribute table, (n_all, ...) where it has ghosts, else (n, ...)
     """
 
     def __init__(self, n, cells, periodic, species_names, attributes=STANDARD):
+        self.comm = Serial()
         self.cells = np.array(cells, float).reshape(-1, 3, 3)
         self.periodic = np.array(periodic, bool)
         self.origin = np.zeros((len(self.cells), 3))
@@ -145,13 +148,13 @@ class State:
         return self.positions[: self.n] + np.einsum("ni,nij->nj", self.images, self.cells[system])
 
     def sum_by_system(self, values):
-        """Sum owned rows (n, ...) into (S, ...)."""
+        """Sum owned rows (n, ...) of all ranks into (S, ...); collective."""
         values = np.asarray(values)
         if self.n_systems == 1:
-            return values.sum(0)[None]
+            return self.comm.sum(values.sum(0)[None])
         out = np.zeros((self.n_systems, *values.shape[1:]))
         np.add.at(out, self.system[: self.n], values)
-        return out
+        return self.comm.sum(out)
 
     def group(self, name):
         """Boolean mask (n,) of a named group."""
@@ -160,9 +163,9 @@ class State:
         return (self.groups >> self.group_names.index(name)) & 1 == 1
 
     def kinetic_tensor(self):
-        """Σ m v⊗v of owned atoms, (S, 3, 3) eV; the kinetic energy is half its trace."""
+        """Σ m v⊗v over atoms of all ranks, (S, 3, 3) eV; the kinetic energy is half its trace. Collective."""
         if self.n_systems == 1:
-            return ((self.velocities * self.masses[:, None]).T @ self.velocities)[None]
+            return self.comm.sum(((self.velocities * self.masses[:, None]).T @ self.velocities)[None])
         return self.sum_by_system(self.masses[:, None, None] * self.velocities[:, :, None] * self.velocities[:, None, :])
 
     # -- persistence -------------------------------------------------------------------------------------------
