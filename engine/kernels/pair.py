@@ -3,7 +3,9 @@
 A pair potential is a function ``f(r2, a, b, ...) -> (energy, −dE/dr / r)`` of the squared distance and its parameters,
 whose arguments ending in ``_i`` and ``_j`` are per-atom inputs (``q_i``, ``q_j``: charges). `PairPotential` turns it
 into a potential: parameters become small tables over pairs of species, and a driver is compiled around the function
-(``engine.kernels.compiled``) with just the work that is asked for.
+(``engine.kernels.compiled``) with just the work that is asked for. The fast driver works on cluster pairs
+(``engine.kernels.pair_clusters``); the plain loop here, in double precision, gives per-atom virials and is what the
+fast one is tested against.
 """
 
 import inspect
@@ -12,6 +14,7 @@ import numpy as np
 
 from engine.contracts import Capabilities, Potential
 from engine.kernels import compiled
+from engine.kernels.pair_clusters import ClusterDriver
 
 PER_ATOM_INPUTS = {"q": "charges"}
 
@@ -95,25 +98,29 @@ class PairPotential(Potential):
 
     function : the scalar pair function (a static method or a module-level function)
     tables(species_names) -> (cutoffs (T, T) Å, {parameter: (T, T)}), symmetric
+
+    precision : "double", or "mixed" for pairs in single and sums in double precision
     """
 
     function = None
+    precision = "double"
 
     def tables(self, species_names):
         raise TypeError(f"{type(self).__name__} gives no parameters")
 
     def bind(self, species_names):
         cutoffs, parameters = self.tables(species_names)
-        pair = type(self).function
+        pair = self.function
         scalars = [p for p in list(inspect.signature(pair).parameters)[1:] if not p.endswith(("_i", "_j"))]
         self._cutoffs = np.array(cutoffs, float)
         shape = self._cutoffs.shape
         columns = [np.broadcast_to(parameters[name], shape) for name in scalars]
         self._table = np.ascontiguousarray(np.stack(columns, -1)) if columns else np.zeros((*shape, 0))
         self._drivers = {}
+        self._fast = ClusterDriver(pair, self._cutoffs, self._table, self.precision)
 
     def capabilities(self):
-        inputs = [p[:-2] for p in inspect.signature(type(self).function).parameters if p.endswith("_i")]
+        inputs = [p[:-2] for p in inspect.signature(self.function).parameters if p.endswith("_i")]
         return Capabilities(
             cutoff=float(self._cutoffs.max()),
             lists="half",
@@ -122,14 +129,19 @@ class PairPotential(Potential):
         )
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
+        names = sorted({p[:-2] for p in inspect.signature(self.function).parameters if p.endswith(("_i", "_j"))})
+        values = [getattr(atoms, PER_ATOM_INPUTS[name]) for name in names]
+        if "atom_virial" not in needs:
+            self._fast.compute(atoms, neighbors, halo, needs, out, values)
+            return
         wanted = needs & {"energy", "virial", "atom_energy", "atom_virial"}
         if wanted not in self._drivers:
-            self._drivers[wanted] = driver(type(self).function, wanted)
-        compute, names = self._drivers[wanted]
+            self._drivers[wanted] = driver(self.function, wanted)
+        compute, _ = self._drivers[wanted]
         csr = neighbors.half(float(self._cutoffs.max()))
         compute(
             atoms.positions, atoms.species, atoms.system, atoms.n, csr.offsets, csr.indices,
-            self._cutoffs**2, self._table, *(getattr(atoms, PER_ATOM_INPUTS[p]) for p in names), out.forces,
+            self._cutoffs**2, self._table, *values, out.forces,
             out.energy if "energy" in needs else NONE1,
             out.virial if "virial" in needs else NONE3,
             out.atom_energy if "atom_energy" in needs else NONE1,

@@ -37,14 +37,29 @@ def compute(from_block, to_block, X, C, start, stop, neighbors, mask_start, mask
         base, lane0 = own * {width3} + row, own * {width} + row
         {centre_i}
         {load_i}
-        for p in range(mask_start[block], mask_stop[block]):
-            cluster, bits = mask_neighbors[p], masks[p]
-            {masked_body}
-        for p in range(start[block], stop[block]):
-            cluster = neighbors[p]
-            {body}
+        {loops}
         {store_i}
 '''
+
+LOOPS = '''
+for p in range(mask_start[block], mask_stop[block]):
+    cluster, bits = mask_neighbors[p], masks[p]
+    {masked_body}
+for p in range(start[block], stop[block]):
+    cluster = neighbors[p]
+    {body}
+'''
+
+ONE_LOOP = '''
+masked = mask_stop[block] - mask_start[block]
+for p in range(masked + stop[block] - start[block]):
+    cluster, bits = np.int32(0), np.int64(-1)
+    if p < masked:
+        cluster, bits = mask_neighbors[mask_start[block] + p], masks[mask_start[block] + p]
+    else:
+        cluster = neighbors[start[block] + p - masked]
+    {masked_body}
+'''     # rarer variants: half the code to compile
 
 
 def _indent(lines, spaces):
@@ -75,8 +90,9 @@ def _body(names, width, mixed, species, energy, masked):
                              f"row{m} + {group})")
         lines.append(f"dx, dy, dz = x{m} - xj, y{m} - yj, z{m} - zj")
         lines.append("r2 = dx * dx + dy * dy + dz * dz")
-        lines.append("inside = r2 < cut2" + (f" & mask_from_bits(bits >> {m * width}, {width})" if masked else ""))
-        lines[-1] = lines[-1] if not masked else f"inside = (r2 < cut2) & mask_from_bits(bits >> {m * width}, {width})"
+        lines.append("inside = r2 < cut2")
+        if masked:
+            lines.append(f"inside &= mask_from_bits(bits >> {m * width}, {width})")
         arguments = "".join(f", {n[:-2]}_{m}" if n.endswith("_i") else f", {n}" for n in names)
         lines.append(f"e, w = f(select(inside, r2, cut2){arguments})")
         lines.append("w = select(inside, w, zero)")
@@ -115,12 +131,14 @@ def generate(names, width, mixed, species, energy):
         if energy:
             load_i.append(f"e{m} = zero")
             store_i.append(f"E[lane0 + {m}] += 0.5 * hsum(e{m})")
+    loops = (ONE_LOOP if energy else LOOPS).strip().format(
+        masked_body=_indent(_body(names, width, mixed, species, energy, True), 4),
+        body=_indent(_body(names, width, mixed, species, energy, False), 4))
     text = TEMPLATE.format(
         width=width, width3=3 * width, real=real, inputs="".join(f"in_{a}, " for a in atoms),
         constants=_indent(constants, 4), load_i=_indent(load_i, 8), store_i=_indent(store_i, 8),
         centre_i="cx, cy, cz = C[own, 0], C[own, 1], C[own, 2]" if mixed else "pass",
-        masked_body=_indent(_body(names, width, mixed, species, energy, True), 12),
-        body=_indent(_body(names, width, mixed, species, energy, False), 12))
+        loops=_indent(loops.split("\n"), 8))
     return text, atoms
 
 
@@ -204,8 +222,8 @@ def _add_atom_energy(E, rows, atom_energy):
 
 
 def default_width(precision):
-    """Atoms of a cluster: 4 in double precision; in mixed 8, or 4 where registers hold no more than 4 floats."""
-    return 8 if precision == "mixed" and register_bits() >= 256 else 4
+    """Atoms of a cluster: as many as a register holds, but at least four."""
+    return max(4, register_bits() // (32 if precision == "mixed" else 64))
 
 
 def ghost_roles(halo):
