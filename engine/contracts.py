@@ -112,7 +112,15 @@ class Potential:
 
 
 class Field:
-    """A macroscopic electric field inside the material as a function of time."""
+    """A macroscopic electric field inside the material as a function of time.
+
+    steady : does it never change?  fixes : "E", or "D" where `value` is D/ε0;  stages : numbers of the stages in which
+    it acts, from 0; None for all. Time is counted from the beginning of the first of them.
+    """
+
+    steady = False
+    fixes = "E"
+    stages = None
 
     def value(self, time) -> np.ndarray:
         """(3,) V/Å at `time` in fs."""

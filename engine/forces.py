@@ -8,6 +8,7 @@ from engine.contracts import PER_ATOM, Inputs, Output
 from engine.errors import InputError
 
 ALWAYS = frozenset({"forces"})
+OF_THE_FIELD = frozenset({"polarization", "born_charges", "polarizability"})  # zero for potentials that take no field
 
 
 class Forces:
@@ -16,12 +17,14 @@ class Forces:
     levels : list of {potential name: weight}, the fastest first;  every : how many innermost steps each one spans
     """
 
-    def __init__(self, state, domain, potentials, levels=None, every=None):
+    def __init__(self, state, domain, potentials, levels=None, every=None, electric=None):
         self.state, self.domain, self.potentials = state, domain, potentials
         self.levels = levels or [{name: 1.0 for name in potentials}]
         self.every = every or [1] * len(self.levels)
         self.outputs = [Output() for _ in self.levels]
         self.inputs = Inputs()
+        self.electric = electric  # ``engine.electric.Electric`` where there is a field
+        self.always = ALWAYS | (electric.needs if electric is not None else frozenset())
         self.stale = True
         self.evaluations = 0
         self._scratch = Output()
@@ -29,18 +32,21 @@ class Forces:
             for name in level:
                 if name not in potentials:
                     raise InputError(f"a level names the potential '{name}'; there are: {', '.join(potentials)}")
-        self.provides = frozenset.intersection(
-            *(potentials[name].capabilities().provides for level in self.levels for name in level)
-        ) | ALWAYS
+        provided = [potentials[name].capabilities().provides for level in self.levels for name in level]
+        self.provides = frozenset.intersection(*provided) | ALWAYS | (frozenset.union(*provided) & OF_THE_FIELD)
 
     def __call__(self, needs=frozenset(), level=0):
         """Evaluate one level at the present positions: forces always, and whatever of `needs` is asked for."""
-        state, domain, out = self.state, self.domain, self.outputs[level]
-        needs = ALWAYS | needs
+        needs = self.always | needs
         missing = needs - self.provides
         if missing:
             raise InputError(f"the potentials in use do not provide {', '.join(sorted(missing))}")
-        domain.refresh()
+        self.domain.refresh()
+        return self.evaluate(needs, level) if self.electric is None else self.electric.evaluate(self, needs, level)
+
+    def evaluate(self, needs, level):
+        """The potentials of a level with the present ghosts, lists and inputs."""
+        state, domain, out = self.state, self.domain, self.outputs[level]
         out.reset(needs, state.n_all, state.n_systems)
         for name, weight in self.levels[level].items():
             if weight == 1.0:

@@ -13,8 +13,10 @@ import numpy as np
 from engine import units
 from engine.contracts import Account
 from engine.domain.domain import Domain
+from engine.electric import Electric
 from engine.errors import InputError, PhysicsError
 from engine.forces import Forces
+from engine.parallel import Serial
 from engine.state import temperature
 
 DEFAULT_SKIN = 1.0  # Å
@@ -35,14 +37,17 @@ class Simulation:
     """
 
     def __init__(self, state, potentials, integrator=None, *, levels=None, every=None, hooks=(), updaters=(), fields=(),
-                 seed=0, skin=None, domain=None):
+                 seed=0, skin=None, domain=None, comm=None, precision="double"):
         self.state = state
+        self.comm = comm or Serial()
+        self.precision = precision
         self.potentials = potentials if isinstance(potentials, dict) else {"potential": potentials}
         for potential in self.potentials.values():
             potential.bind(state.species_names)
         cutoff = max((p.capabilities().cutoff for p in self.potentials.values()), default=0.0)
         self.domain = domain or Domain(state, cutoff, DEFAULT_SKIN if skin is None else skin)
         self.fields = list(fields)
+        self.electric = Electric(self.fields) if self.fields else None
         self.hooks, self.updaters = list(hooks), list(updaters)
         self.seed = int(seed)
         self.account = Account()
@@ -51,6 +56,7 @@ class Simulation:
         self.stage_start = 0  # step at which it began
         self.stage_steps = 0  # steps that it has
         self.started = False
+        self.finished = False  # all stages of an input file are done
         self.set_levels(levels, every)
         self.integrator = None
         if integrator is not None:
@@ -59,7 +65,7 @@ class Simulation:
     # -- putting parts in -----------------------------------------------------------------------------------------
     def set_levels(self, levels=None, every=None):
         """Group the named potentials into levels, the fastest first; without arguments one level of all."""
-        self.forces = Forces(self.state, self.domain, self.potentials, levels, every)
+        self.forces = Forces(self.state, self.domain, self.potentials, levels, every, self.electric)
 
     def set_integrator(self, integrator):
         self.integrator = integrator
@@ -72,15 +78,21 @@ class Simulation:
     # -- running ----------------------------------------------------------------------------------------------------
     def run(self, steps):
         """Take `steps` steps, or fewer if somebody sets `stop_reason`; returns the number taken."""
-        self.stage_start, self.stage_steps = self.state.step, steps
-        return self.proceed()
+        first = self.state.step
+        self.begin_stage(self.stage, steps)
+        self.proceed()
+        self.finish()
+        return self.state.step - first
+
+    def begin_stage(self, index, steps):
+        """Ramps are counted from here."""
+        self.stage, self.stage_start, self.stage_steps = index, self.state.step, steps
 
     def proceed(self):
-        """Go on to the end of the present stage."""
+        """Go on to the end of the present stage, or to the step after which somebody sets `stop_reason`."""
         if self.integrator is None:
             raise InputError("a simulation needs an integrator before it can run")
         state, end = self.state, self.stage_start + self.stage_steps
-        first = state.step
         self.stop_reason = None
         self._begin()
         while state.step < end and self.stop_reason is None:
@@ -92,9 +104,11 @@ class Simulation:
                 if state.step % updater.every == 0:
                     self._update(updater)
             self._observe()
+
+    def finish(self):
+        """Let every hook write what it still holds."""
         for hook in self.hooks:
             hook.finish(self)
-        return state.step - first
 
     def needs_after(self, step):
         """What must be computed with the forces at the end of `step`: look ahead, so that nobody pays for more."""
@@ -106,6 +120,8 @@ class Simulation:
 
     def _begin(self):
         """Forces, hooks and the first row, once for a run; stages and resumed runs go on without repeating them."""
+        if self.electric is not None:
+            self.electric.begin(self)
         needs = self.needs_after(self.state.step)
         self.forces.all_levels(needs)
         for hook in self.hooks:
@@ -150,6 +166,14 @@ class Simulation:
             self.forces.all_levels(frozenset({"energy", name}))
         return self.forces.total(name)
 
+    def atoms_per_system(self):
+        """(S,)"""
+        return self.state.sum_by_system(np.ones(self.state.n))
+
+    def mass_per_system(self):
+        """(S,) u"""
+        return self.state.sum_by_system(self.state.masses)
+
     def temperature(self):
         """(S,) K"""
         return temperature(self.kinetic_energy(), self.degrees_of_freedom())
@@ -162,6 +186,19 @@ class Simulation:
     def conserved(self):
         """(S,) eV: total energy less what integrator, updaters and fields have put in."""
         return self.kinetic_energy() + self.potential_energy() - self.account.total()
+
+    def atoms(self, unwrapped=False, forces=False):
+        """The state as ASE Atoms in the order of tags (a list where S > 1); on rank 0, None elsewhere."""
+        from engine.build import COLUMNS, atoms_from_state
+
+        state = self.state
+        rows = {name: getattr(state, name)[: state.n] for name in COLUMNS}
+        if unwrapped:
+            rows["positions"] = state.unwrapped()
+        if forces:
+            rows["forces"] = self.quantity("forces")
+        rows = self.comm.gather_rows(rows)
+        return None if rows is None else atoms_from_state(state, rows=rows, extra=("forces",) if forces else ())
 
     def check_sane(self):
         """Raise a PhysicsError that names the step, the atom and the likely cause if something has exploded."""
@@ -185,17 +222,25 @@ class Simulation:
             "account": dict(self.account.entries),
             "updaters": {str(k): u.state_dict() for k, u in enumerate(self.updaters)},
             "hooks": {str(k): h.state_dict() for k, h in enumerate(self.hooks)},
-            "fields": {str(k): f.state_dict() for k, f in enumerate(self.fields) if hasattr(f, "state_dict")},
+            "electric": self.electric.state_dict() if self.electric is not None else {},
             "run": {"seed": self.seed, "stage": self.stage, "stage_start": self.stage_start,
                     "stage_steps": self.stage_steps, "started": self.started},
         }
+
+    def load_checkpoint(self, data):
+        """Take over a checkpoint (``engine.output.checkpoint``), this rank's part of it."""
+        if int(data["ranks"]) != self.comm.size:
+            raise InputError(f"the checkpoint is of {data['ranks']} ranks, this run has {self.comm.size}")
+        self.load_state_dict(data["trees"][str(self.comm.rank)])
 
     def load_state_dict(self, tree):
         self.state.load_state_dict(tree["state"])
         self.domain.load_state_dict(tree["domain"])
         self.integrator.load_state_dict(tree["integrator"])
         self.account.entries = {name: np.array(value) for name, value in tree["account"].items()}
-        for name in ("updaters", "hooks", "fields"):
+        if self.electric is not None:
+            self.electric.load_state_dict(tree["electric"])
+        for name in ("updaters", "hooks"):
             for key, part in tree[name].items():
                 getattr(self, name)[int(key)].load_state_dict(part)
         run = tree["run"]

@@ -21,6 +21,7 @@ from engine import units
 from engine.config.ramp import Ramp
 from engine.contracts import Stateful
 from engine.errors import InputError
+from integrators.electric_field import count_work
 from integrators.operators import drift, kick
 
 MOST_INNER_STEPS = 256  # Philox numbers the draws of one stream inside a step with eight bits
@@ -75,6 +76,7 @@ class Composition(Stateful):
         """One step of `level`: half a kick, the levels below, forces, half a kick."""
         steps = self.every[level] // self.every[0]
         dt = self.timestep * steps * units.fs
+        count_work(simulation, level, self.timestep * steps)
         self.kick(simulation, level, 0.5 * dt)
         if level == 0:
             self.flight(simulation, dt)
@@ -84,6 +86,7 @@ class Composition(Stateful):
                 self._descend(simulation, level - 1, needs if k == repeats - 1 else frozenset())
         simulation.forces(needs, level)
         self.kick(simulation, level, 0.5 * dt)
+        count_work(simulation, level, -self.timestep * steps)
 
     def flight(self, simulation, dt):
         """What happens between two kicks of the fastest level."""

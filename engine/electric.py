@@ -1,0 +1,176 @@
+"""Fields applied to systems: which act in a stage, what a moving cell does to them, and a prescribed displacement.
+
+What a field gives is meant for the cell h₀ (rows are vectors) in which it began to act. The reduced field Ē = h₀·E, the
+voltages along the cell's vectors, is held when the cell h changes, so inside is
+
+    E = h⁻¹ h₀ · value(t)                                            along periodic directions; E = value(t) across open ones
+
+and the potentials' virial, taken at fixed Ē, contains all of the cell's share. The fields' work is left to
+``integrators.electric_field``.
+
+With a prescribed displacement D (Stengel, Spaldin and Vanderbilt, Nat. Phys. 5, 304 (2009), eq. 2), E follows from
+ε0 E + P(R, E)/V = D, and the energy whose derivatives at fixed D are the forces is U = F + E·P + ½ ε0 V E².
+
+| equation | name here |
+|---|---|
+| h₀, and the time at which t = 0 | ``begins[k]``, for each field |
+| D/ε0, V/Å | what fields with ``fixes = "D"`` give |
+| P = −∂F/∂E, ∂P/∂E | ``out.polarization``, ``out.polarizability`` |
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine import units
+from engine.contracts import Stateful
+from engine.errors import InputError, PhysicsError
+
+TOLERANCE = 1e-12  # V/Å, of the field that belongs to a displacement
+ITERATIONS = 50
+
+
+class Electric(Stateful):
+    """The fields of a simulation, seen from its systems. `begin` must be called before the first evaluation."""
+
+    def __init__(self, fields):
+        self.fields = list(fields)
+        self.displacement = any(field.fixes == "D" for field in self.fields)
+        if self.displacement and not all(field.fixes == "D" for field in self.fields):
+            raise InputError("fields: some prescribe E and some D; it must be all one or the other")
+        self.steady = all(field.steady for field in self.fields)
+        self.begins = [None] * len(self.fields)  # (time fs, cells (S, 3, 3))
+        self.active = ()  # indices of the fields that act in this stage
+        self.initial = None  # (S,) `offset` when the first field began
+        self.solution = None  # (S, 3) the field that belongs to the displacement, a guess for the next one
+        self.needs = frozenset() if self.steady and not self.displacement else frozenset({"polarization"})
+
+    # -- stages -----------------------------------------------------------------------------------------------------
+    def begin(self, simulation):
+        """Switch fields on and off where a stage begins; the step of the field, if any, is work done at fixed atoms."""
+        state, forces = simulation.state, simulation.forces
+        if not any("field" in p.capabilities().takes for p in simulation.potentials.values()):
+            raise InputError("there is a [[field]], but no potential takes one; add one that has charges or a polarization")
+        if self.displacement and (len(forces.levels) > 1 or not state.periodic.all()):
+            raise InputError("a prescribed displacement needs one level of potentials and a cell periodic in all directions")
+        if self.displacement and getattr(simulation.integrator, "barostat", None) is not None:
+            raise InputError("a prescribed displacement and a moving cell do not go together: hold the field (fixes = \"E\")")
+        if self.displacement and simulation.started and not self.active:
+            raise InputError("a prescribed displacement must act from the first stage on")
+        active = tuple(
+            k for k, field in enumerate(self.fields)
+            if getattr(field, "stages", None) is None or simulation.stage in field.stages
+        )
+        if active == self.active:
+            return
+        if simulation.started:
+            forces.all_levels(frozenset({"energy"}))
+            before = np.array(simulation.potential_energy())
+        self.active = active
+        for k in active:
+            if self.begins[k] is None:
+                self.begins[k] = (state.time / units.fs, state.cells.copy())
+        forces.all_levels(frozenset({"energy", "polarization"}))
+        if simulation.started:
+            simulation.account.add("field", simulation.potential_energy() - before, state.n_systems)
+        if self.initial is None:
+            self.initial = np.zeros(state.n_systems) if simulation.started else self.offset(simulation)
+
+    # -- the field ----------------------------------------------------------------------------------------------------
+    def at(self, state, later=0.0):
+        """(S, 3) V/Å inside the present cells, `later` fs after the present time; D/ε0 where D is prescribed."""
+        now = state.time / units.fs + later
+        total = np.zeros((state.n_systems, 3))
+        for k in self.active:
+            start, cells = self.begins[k]
+            total += self._carried(state, cells) @ self.fields[k].value(now - start)
+        return total
+
+    @staticmethod
+    def _carried(state, begin):
+        """(S, 3, 3) what takes a field of the cells `begin` to the present ones at fixed voltages, h⁻¹ h₀."""
+        if np.array_equal(begin, state.cells):
+            return np.eye(3)
+        if state.periodic.all():
+            return np.linalg.solve(state.cells, begin)
+        h, h0 = state.cells[:, state.periodic], begin[:, state.periodic]
+        inverse = np.linalg.pinv(h)
+        return inverse @ h0 + np.eye(3) - inverse @ h
+
+    # -- evaluation ---------------------------------------------------------------------------------------------------
+    def evaluate(self, forces, needs, level):
+        """One level's forces in the present field."""
+        field = self.at(forces.state)
+        forces.inputs.time = forces.state.time / units.fs
+        if not self.displacement:
+            forces.inputs.field = field
+            return forces.evaluate(needs, level)
+        return self._at_displacement(forces, needs, level, field)
+
+    def _at_displacement(self, forces, needs, level, displacement):
+        """Newton's method for ε0 V E + P = V D, then U and its forces."""
+        volume = forces.state.volume[:, None]
+        eps, total = units.epsilon0, forces.state.comm.sum
+        if self.solution is None or len(self.solution) != len(displacement):
+            self.solution = np.zeros_like(displacement)
+        field = self.solution
+        needs = needs | {"polarization", "polarizability"}
+        for _ in range(ITERATIONS):
+            forces.inputs.field = field
+            out = forces.evaluate(needs, level)
+            excess = eps * volume * (field - displacement) + total(out.polarization)
+            slope = eps * volume[:, :, None] * np.eye(3) + total(out.polarizability)
+            change = np.linalg.solve(slope, excess[:, :, None])[:, :, 0]
+            if np.abs(change).max() < TOLERANCE:
+                break
+            field = field - change
+        else:
+            raise PhysicsError("no electric field belongs to this displacement: the polarization does not converge; the model "
+                               "is outside its range, or E jumps between two branches")
+        self.solution = field
+        if "energy" in out:
+            out.energy += (field * out.polarization).sum(1)
+            if forces.state.comm.rank == 0:
+                out.energy += 0.5 * eps * volume[:, 0] * (field**2).sum(1)
+        return out
+
+    # -- the account --------------------------------------------------------------------------------------------------
+    def increment(self, state, h):
+        """(S, 3) the part of the field's change over a step of `h` fs that the kick at the present time counts with its
+        polarization; h > 0 for the kick that opens a step, h < 0 for the one that closes it."""
+        now, middle, end = self.at(state), self.at(state, 0.5 * h), self.at(state, h)
+        return np.sign(h) * (8.0 * middle - 7.0 * now - end) / 6.0
+
+    def conjugate(self, forces, level):
+        """(S, 3) what a change of the field inside costs: −P; of D/ε0: ε0 V E."""
+        if self.displacement:
+            return units.epsilon0 * forces.state.volume[:, None] * self.solution
+        return -forces.state.comm.sum(forces.outputs[level].polarization)
+
+    def offset(self, simulation):
+        """(S,) eV, what the matter's own energy F + E·P exceeds the conserved one by: E·P, or −½ ε0 V E² at fixed D."""
+        if self.displacement:
+            return -0.5 * units.epsilon0 * simulation.state.volume * (self.solution**2).sum(1)
+        return (self.at(simulation.state) * simulation.quantity("polarization")).sum(1)
+
+    def deposited(self, simulation):
+        """(S,) eV, ∫E·dP since the fields began: the energy that the systems have taken up."""
+        work = simulation.account.entries.get("field", np.zeros(simulation.state.n_systems))
+        return work + self.offset(simulation) - self.initial
+
+    # -- persistence --------------------------------------------------------------------------------------------------
+    def state_dict(self):
+        began = {str(k): {"time": b[0], "cells": b[1]} for k, b in enumerate(self.begins) if b is not None}
+        tree = {"begins": began, "active": np.array(self.active, int)}
+        for name in ("initial", "solution"):
+            if getattr(self, name) is not None:
+                tree[name] = getattr(self, name)
+        return tree
+
+    def load_state_dict(self, tree):
+        self.active = tuple(int(k) for k in tree["active"])
+        for k, began in tree["begins"].items():
+            self.begins[int(k)] = (float(began["time"]), np.array(began["cells"]))
+        for name in ("initial", "solution"):
+            if name in tree:
+                setattr(self, name, np.array(tree[name]))
