@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 
 @lru_cache
@@ -29,7 +29,7 @@ def convert(value: Any, unit: str) -> Any:
     if quantity.dimensionless and not text.rstrip("0123456789.eE+- "):
         return float(quantity.magnitude)
     try:
-        return float(quantity.to(unit).magnitude)
+        return float(f"{quantity.to(unit).magnitude:.15g}")
     except pint.DimensionalityError:
         pass
     try:  # energies named as temperatures and the like are not guessed: only per-particle factors are allowed
@@ -58,3 +58,14 @@ Energy = quantity("eV", "energy")
 Mass = quantity("u", "mass")
 Charge = quantity("e", "charge")
 ElectricField = quantity("V/angstrom", "electric field")
+
+
+def _resolve(path, info):
+    """Input paths are relative to the input file."""
+    from pathlib import Path
+
+    folder = (info.context or {}).get("folder")
+    return str(Path(folder) / path) if folder and not Path(path).is_absolute() else path
+
+
+InputFile = Annotated[str, AfterValidator(_resolve)]

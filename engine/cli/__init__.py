@@ -1,0 +1,52 @@
+"""The command line: a command a file, each found through the registry as anybody else's would be."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main():
+    """``engine COMMAND ...``: one line and exit code 2 (3 for physics) for whatever a person can put right."""
+    import typer
+
+    from engine import registry
+    from engine.errors import EngineError
+
+    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                      help="Molecular dynamics in Python.")
+    wanted = next((a for a in sys.argv[1:] if not a.startswith("-")), None)
+    names = registry.names("commands")
+    for name in [wanted] if wanted in names else names:
+        try:
+            function = registry.get("commands", name)
+        except EngineError as error:
+            def function(reason=str(error)):
+                raise EngineError(reason)
+            function.__doc__ = "(could not be loaded)"
+        app.command(name, context_settings={"help_option_names": ["-h", "--help"]})(function)
+    if len(names) == 1 or wanted in names:
+        app.callback()(_callback)
+    try:
+        app(standalone_mode=False)
+    except EngineError as error:
+        _say(str(error))
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        show = getattr(error, "show", None)  # usage errors of the command line
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+def _callback():
+    """Molecular dynamics in Python."""
+
+
+def _say(text):
+    print(f"engine: {text}", file=sys.stderr)

@@ -1,0 +1,66 @@
+"""``engine schema``: the JSON schema of the input file, plugins included, for editors."""
+
+from __future__ import annotations
+
+import json
+
+
+def schema():
+    """Print the JSON schema of the input file."""
+    print(json.dumps(build(), indent=2))
+
+
+def build():
+    from engine.config.input import Input
+
+    out = Input.model_json_schema()
+    out["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    out["title"] = "engine input"
+    places = {"potentials": "potential", "fields": "field", "updaters": "updater", "hooks": "hook"}
+    for group, name in places.items():
+        out["$defs"][name] = {"oneOf": [_of(group, kind) for kind in _loadable(group)] or [{"type": "object"}]}
+    integrators = [_of("integrators", kind, key="integrator", extra={
+        "steps": {"type": "integer", "minimum": 0}, "kind": {"const": "md"}, "levels": {"type": "array"},
+        "barostat": {"$ref": "#/$defs/barostat"}}) for kind in _loadable("integrators")]
+    out["$defs"]["barostat"] = {"oneOf": [_of("barostats", kind) for kind in _loadable("barostats")]}
+    out["$defs"]["stage"] = {"oneOf": integrators + [_of("stages", kind) for kind in _loadable("stages")]}
+    properties = out["properties"]
+    properties["potential"] = {"$ref": "#/$defs/potential"}
+    properties["potentials"] = {"type": "object", "additionalProperties": {"$ref": "#/$defs/potential"}}
+    for name in ("stage", "field", "updater", "hook"):
+        properties[name] = {"type": "array", "items": {"$ref": f"#/$defs/{name}"}}
+    return out
+
+
+def _loadable(group):
+    from engine import registry
+    from engine.errors import InputError
+
+    names = []
+    for name in registry.names(group):
+        try:
+            registry.get(group, name)
+            names.append(name)
+        except InputError:
+            pass
+    return names
+
+
+def _of(group, kind, key="kind", extra=None):
+    import dataclasses
+
+    from engine import registry
+    from engine.config.plugins import adapter
+
+    cls = registry.get(group, kind)
+    try:
+        table = adapter(cls).json_schema()
+    except Exception:  # a plugin may have fields that JSON cannot describe
+        names = [f.name for f in dataclasses.fields(cls)]
+        table = {"type": "object", "properties": {name: {} for name in names}}
+    table.setdefault("properties", {})
+    table["properties"] = {key: {"const": kind}, **table["properties"], **(extra or {})}
+    table["required"] = [key, *table.get("required", [])]
+    table["title"] = f"{group[:-1]} {kind}"
+    table["description"] = (cls.__doc__ or "").strip()
+    return table

@@ -1,0 +1,168 @@
+"""The input file: its tables as pydantic models, read and checked before anything is allocated."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+
+from engine.config.plugins import describe
+from engine.config.quantities import Charge, InputFile, Length, Mass
+from engine.config.ramp import ramped
+from engine.config.quantities import Temperature
+from engine.errors import InputError, nearest
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+class Crystal(Table):
+    """A crystal built by ASE: fcc, bcc, sc, hcp, diamond, zincblende, rocksalt, cesiumchloride, fluorite, wurtzite."""
+
+    structure: Literal["fcc", "bcc", "sc", "hcp", "diamond", "zincblende", "rocksalt", "cesiumchloride", "fluorite", "wurtzite"]
+    species: str = Field(description="chemical symbol, or formula such as NaCl for structures of two species")
+    a: Length
+    c: Length | None = None
+    cubic: bool = True
+
+
+class Velocities(Table):
+    temperature: ramped(Temperature)
+    exact: bool = Field(True, description="scale each system to have that temperature exactly")
+
+
+class Group(Table):
+    """Atoms by species, by index (0-based, before replication is applied) or by region; those named are intersected."""
+
+    species: list[str] | str | None = None
+    index: list[int] | None = None
+    region: dict[Literal["x", "y", "z"], tuple[float, float]] | None = Field(
+        None, description="Cartesian bounds in Å, such as { z = [0, 5] }"
+    )
+
+
+class Fixed(Table):
+    group: str
+    components: str = Field("xyz", pattern="^[xyz]{1,3}$")
+
+
+class System(Table):
+    structure: InputFile | None = Field(None, description="any file that ASE reads")
+    frames: str = Field("-1", description="which frames of the file, as in ASE (':' for all, each one system)")
+    crystal: Crystal | None = None
+    replicate: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
+    copies: PositiveInt = Field(1, description="systems that start from the same structure")
+    periodic: tuple[bool, bool, bool] | None = None
+    velocities: Velocities | None = None
+    masses: dict[str, Mass] = {}
+    charges: dict[str, Charge] = {}
+    groups: dict[str, Group] = {}
+    fixed: list[Fixed] = []
+
+    @model_validator(mode="after")
+    def _one_source(self):
+        if (self.structure is None) == (self.crystal is None):
+            raise ValueError("needs exactly one of 'structure' and 'crystal'")
+        return self
+
+
+class OutputTable(Table):
+    file: str = Field("run.h5md", description="the trajectory: .h5md, or .xyz/.extxyz for extended XYZ")
+    thermo: PositiveInt = Field(100, description="steps between rows of the thermo table")
+    trajectory: PositiveInt | None = Field(1000, description="steps between frames; 0 frames with trajectory = false")
+    checkpoint: PositiveInt = Field(5000, description="steps between checkpoints; the last two are kept")
+    columns: list[str] | None = Field(None, description="columns of the thermo table")
+    fields: list[Literal["velocities", "forces", "images"]] = ["velocities", "images"]
+
+    @field_validator("trajectory", mode="before")
+    @classmethod
+    def _off(cls, value):
+        return None if value is False else value
+
+    @field_validator("file")
+    @classmethod
+    def _suffix(cls, value):
+        if Path(value).suffix not in (".h5md", ".h5", ".xyz", ".extxyz"):
+            raise ValueError("must end in .h5md, .h5, .xyz or .extxyz")
+        return value
+
+
+class RunTable(Table):
+    seed: int = Field(0, ge=0, lt=2**63)
+    threads: PositiveInt | None = Field(None, description="threads of each rank; by default its share of the cores")
+    precision: Literal["double", "mixed"] = "double"
+    device: Literal["cpu", "gpu"] = "cpu"
+    max_time: str | None = Field(None, pattern=r"^\d+:\d{2}(:\d{2})?$", description="hours:minutes:seconds")
+    skin: Length | None = Field(None, description="Å beyond the cutoff that lists reach")
+    tune: Literal["counted", "clock"] = "counted"
+
+
+class Input(Table):
+    """The whole file. `stage`, `potential`, `field`, `updater` and `hook` tables belong to plugins."""
+
+    system: System | None = None
+    potential: dict[str, Any] | None = None
+    potentials: dict[str, dict[str, Any]] = {}
+    stage: list[dict[str, Any]] = Field(min_length=1)
+    field: list[dict[str, Any]] = []
+    updater: list[dict[str, Any]] = []
+    hook: list[dict[str, Any]] = []
+    output: OutputTable = OutputTable()
+    run: RunTable = RunTable()
+
+    @model_validator(mode="after")
+    def _potential_or_potentials(self):
+        if self.potential is not None and self.potentials:
+            raise ValueError("has both [potential] and [potentials.NAME]; give one of the two")
+        return self
+
+    def named_potentials(self):
+        return {"potential": self.potential} if self.potential is not None else self.potentials
+
+
+def read(path) -> tuple[Input, dict]:
+    """The checked input and the raw tables. Raises InputError in one line for anything that is wrong."""
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"input file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"input file {path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"input file {path} is not valid TOML: {error}") from None
+    return parse(raw, path.parent, str(path)), raw
+
+
+def parse(raw, folder=".", name="input") -> Input:
+    try:
+        return Input.model_validate(raw, context={"folder": str(folder)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "extra_forbidden":
+            raise InputError(_unknown(first, name)) from None
+        raise InputError(f"{name}: {describe(error, '')}") from None
+
+
+def _unknown(problem, name):
+    """Which key is unknown, in which table, and which one was probably meant."""
+    *tables, key = problem["loc"]
+    model: Any = Input
+    for part in tables:
+        field = model.model_fields.get(part) if isinstance(model, type) else None
+        model = next((t for t in _models(field.annotation)), Table) if field is not None else model
+    known = list(model.model_fields) if isinstance(model, type) else []
+    table = ".".join(str(t) for t in tables)
+    return f"{name}: [{table or 'top level'}] has no key '{key}'{nearest(key, known)}; it takes: {', '.join(known)}"
+
+
+def _models(annotation):
+    from typing import get_args
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

@@ -1,0 +1,1 @@
+"""What a run leaves behind: trajectory, thermo table, checkpoints, and what it shows meanwhile."""

@@ -1,0 +1,162 @@
+"""From an input file to a finished run: builds the parts, opens the files, goes through the stages, resumes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from engine import stages as stages_
+from engine.config import input as config
+from engine.config import plugins
+from engine.config.system import build_state
+from engine.errors import InputError
+from engine.output import checkpoint, watch
+from engine.output.extxyz import ExtXYZWriter
+from engine.output.file import RunFile
+from engine.output.h5md import H5MDWriter
+from engine.output.screen import Screen
+from engine.output.thermo import ThermoTable
+from engine.parallel import share_cores, world
+from engine.simulation import Simulation
+
+
+class Run:
+    """One input file's run.
+
+    raw : the tables of the input file;  folder : what its relative paths are relative to
+    """
+
+    def __init__(self, raw: dict, folder=".", name="input"):
+        self.raw, self.folder, self.name = raw, str(Path(folder).resolve()), name
+        self.comm = world()
+        self.input = config.parse(raw, self.folder, name)
+        self.stages = [stages_.make(table, k, self.folder) for k, table in enumerate(self.input.stage)]
+        self.simulation = None
+        self._names = [table.get("kind", "md") for table in self.input.stage]
+
+    # -- building -----------------------------------------------------------------------------------------------------
+    def build(self):
+        """The simulation: state, potentials, fields, updaters and the input's own hooks; no file is touched."""
+        given = self.input
+        if given.system is None:
+            raise InputError(f"{self.name}: the table [system] is missing")
+        named = given.named_potentials()
+        if not named:
+            raise InputError(f"{self.name}: the table [potential] (or [potentials.NAME]) is missing")
+        place = "potential" if given.potential is not None else "potentials.{}"
+        potentials = {
+            name: plugins.make("potentials", table, place.format(name), self.folder) for name, table in named.items()
+        }
+        parts = {
+            group: [plugins.make(group, table, f"{group[:-1]}[{k}]", self.folder) for k, table in enumerate(tables)]
+            for group, tables in (("fields", given.field), ("updaters", given.updater), ("hooks", given.hook))
+        }
+        share_cores(self.comm, given.run.threads)
+        state = build_state(given.system, given.run.seed)
+        self.simulation = Simulation(
+            state, potentials, seed=given.run.seed, skin=given.run.skin, comm=self.comm, precision=given.run.precision, **parts
+        )
+        self.stages[0].prepare(self.simulation)
+        return self.simulation
+
+    def resolved(self):
+        """The input as it was understood, with where its paths start, as JSON."""
+        return json.dumps({"input": self.raw, "folder": self.folder, "name": self.name})
+
+    # -- files --------------------------------------------------------------------------------------------------------
+    @property
+    def base(self):
+        return Path(self.input.output.file)
+
+    def companions(self):
+        return [self.base, self.base.with_suffix(".thermo.txt"), *checkpoint.paths(self.base)]
+
+    def refuse_to_overwrite(self):
+        for path in self.companions():
+            if path.exists():
+                raise InputError(f"{path} exists; `engine resume {self.base}` goes on with it, `engine run --force` starts over")
+
+    def open_output(self, quiet, mode):
+        """The writers as hooks, on rank 0 with files, elsewhere without."""
+        given, sim, first = self.input.output, self.simulation, self.comm.rank == 0
+        h5 = self.base.suffix in (".h5md", ".h5")
+        self.file = None
+        if first and h5:
+            self.file = RunFile(self.base, mode)
+            if mode == "w":
+                self.file.describe(self.resolved(), self.input.run.seed)
+        self.screen = Screen(sum(s.steps for s in self.stages), self.comm.sum(sim.state.n), quiet or not first)
+        self.watch = watch.Watch(watch.seconds(self.input.run.max_time) if self.input.run.max_time else None)
+        hooks = [ThermoTable(given.thermo, given.columns, self.file, self.base.with_suffix(".thermo.txt") if first else None,
+                             self.screen.say, writes=first)]
+        if given.trajectory:
+            if h5:
+                hooks.append(H5MDWriter(given.trajectory, self.file, given.fields))
+            else:
+                hooks.append(ExtXYZWriter(given.trajectory, self.base, writes=first))
+        observers = sim.hooks
+        for hook in observers:
+            hook.file = self.file
+        self.checkpoint = checkpoint.Checkpoint(given.checkpoint, self.base, self.resolved())
+        sim.hooks = [*hooks, *observers, self.checkpoint, self.screen, self.watch]
+
+    # -- running ------------------------------------------------------------------------------------------------------
+    def execute(self, quiet=False, force=False, tree=None):
+        """Run all stages (from `tree`, a checkpoint, if given). Returns the reason why it stopped early, or None."""
+        if tree is None and not force:
+            if self.comm.rank == 0:
+                self.refuse_to_overwrite()
+            self.comm.barrier()
+        self.build()
+        sim = self.simulation
+        if tree is None and self.comm.rank == 0:
+            for path in self.companions():
+                path.unlink(missing_ok=True)
+        self.open_output(quiet, "w" if tree is None else "a")
+        start = 0 if tree is None else int(tree["trees"]["0"]["run"]["stage"])
+        if tree is not None:
+            self.stages[start].prepare(sim)
+            sim.load_checkpoint(tree)
+            for hook in sim.hooks:
+                if hasattr(hook, "truncate") and self.comm.rank == 0:
+                    hook.truncate(sim.state.step)
+            if sim.state.step >= sim.stage_start + sim.stage_steps and start + 1 < len(self.stages):
+                start, tree = start + 1, None
+        self.watch.install()
+        try:
+            for index in range(start, len(self.stages)):
+                if tree is None or index > start:
+                    self.stages[index].prepare(sim)
+                    sim.begin_stage(index, self.stages[index].steps)
+                self.stages[index].proceed(sim)
+                if sim.stop_reason is not None:
+                    break
+            sim.finished = sim.stop_reason is None
+            if sim.finished:
+                self.checkpoint.last = None
+        finally:
+            self.watch.restore()
+            if self.screen.bar is not None:
+                self.screen.bar.stop()
+        sim.finish()
+        if self.file is not None:
+            self.file.close()
+        return sim.stop_reason
+
+
+def from_file(path):
+    """The Run of an input file."""
+    _, raw = config.read(path)
+    return Run(raw, Path(path).parent, str(path))
+
+
+def from_checkpoint(base):
+    """(Run, tree) of the newest checkpoint beside an output file."""
+    base = Path(base)
+    found = checkpoint.newest(base)
+    if found is None:
+        raise InputError(f"{base}: there is no readable checkpoint beside it ({checkpoint.paths(base)[0].name} or -2)")
+    stored = json.loads(found["input"])
+    raw = stored["input"]
+    raw.setdefault("output", {})["file"] = str(base)
+    return Run(raw, stored["folder"], stored["name"]), found

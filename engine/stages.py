@@ -1,0 +1,84 @@
+"""Stages: everything that takes time is one. ``md`` is here; others (relax, scha, train, ...) are plugins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.config import plugins
+from engine.contracts import Stateful
+from engine.errors import InputError
+
+
+class Stage(Stateful):
+    """A part of a run with its own settings; a dataclass whose fields are its keys.
+
+    prepare(simulation) puts the stage's parts in (also when a run resumes inside it), proceed(simulation) goes on to
+    the stage's end or until ``simulation.stop_reason`` is set. `steps` is what the progress bar counts to.
+    """
+
+    steps: int = 0
+    needs_system = True
+
+    def prepare(self, simulation):
+        pass
+
+    def proceed(self, simulation):
+        raise TypeError(f"{type(self).__name__} does nothing")
+
+
+@dataclass
+class MolecularDynamics(Stage):
+    """steps of an integrator, whose own keys stand in the same table; `levels` group potentials into time steps."""
+
+    integrator: Any
+    steps: int
+    levels: list | None = None
+
+    def prepare(self, simulation):
+        levels, every = None, None
+        if self.levels:
+            levels = [dict(level["potentials"]) for level in self.levels]
+            every = [int(level["every"]) for level in self.levels]
+        simulation.set_levels(levels, every)
+        simulation.set_integrator(self.integrator)
+
+    def proceed(self, simulation):
+        simulation.proceed()
+
+
+def make(table: dict, index: int, folder) -> Stage:
+    """The stage that a [[stage]] table describes."""
+    where = f"stage[{index}]"
+    table = dict(table)
+    kind = table.pop("kind", "md")
+    if kind != "md":
+        return plugins.make("stages", {"kind": kind, **table}, where, folder)
+    if "integrator" not in table:
+        raise InputError(f"{where}.integrator is missing; there are: {', '.join(plugins.registry.names('integrators'))}")
+    steps = table.pop("steps", None)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise InputError(f"{where}.steps = {steps!r}: must be a whole number of steps, 0 or more")
+    levels = table.pop("levels", None)
+    if levels is not None:
+        _check_levels(levels, where)
+    integrator = plugins.make("integrators", {"kind": table.pop("integrator"), **table}, where, folder)
+    return MolecularDynamics(integrator, steps, levels)
+
+
+def _check_levels(levels, where):
+    if not isinstance(levels, list) or not levels:
+        raise InputError(f"{where}.levels: must be a list of tables such as {{ every = 1, potentials = {{ fast = 1 }} }}")
+    previous = 0
+    for k, level in enumerate(levels):
+        place = f"{where}.levels[{k}]"
+        if not isinstance(level, dict) or set(level) != {"every", "potentials"} or not isinstance(level["potentials"], dict):
+            raise InputError(f"{place}: must have just 'every' and 'potentials', such as {{ every = 4, potentials = {{ slow = 1 }} }}")
+        every = level["every"]
+        if not isinstance(every, int) or every < 1 or (previous and every % previous):
+            raise InputError(f"{place}.every = {every!r}: must be a whole multiple of the level before it")
+        if k == 0 and every != 1:
+            raise InputError(f"{place}.every = {every}: the first level is the fastest and has every = 1")
+        if not level["potentials"] or not all(isinstance(w, (int, float)) for w in level["potentials"].values()):
+            raise InputError(f"{place}.potentials: must map names of potentials to weights")
+        previous = every
