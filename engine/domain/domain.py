@@ -4,8 +4,10 @@ import numpy as np
 from numba import njit
 
 from engine import cell as cells_
-from engine.domain.ghosts import ghosts_for
-from engine.domain.halo import Halo
+from engine.domain.balance import Balance
+from engine.domain.ghosts import ghosts_for, peers
+from engine.domain.halo import Halo, connect
+from engine.domain.migration import migrate
 from engine.errors import PhysicsError
 from engine.neighbors import Neighbors
 from engine.neighbors.bins import bin_atoms
@@ -30,13 +32,15 @@ def _largest_move(x, reference, strain, origin, system):
 
 
 class Domain:
-    """Owns the halo and the lists of one brick.
+    """Owns the halo and the lists of one brick; under MPI also says which brick that is.
 
     cutoff : Å, the largest of all potentials;  skin : Å beyond it, half of which an atom may move before a rebuild
+    balance : what work is counted by when bricks are placed, "count" (repeatable) or "clock"
     """
 
-    def __init__(self, state, cutoff, skin=1.0, sort=True):
+    def __init__(self, state, cutoff, skin=1.0, sort=True, balance="count"):
         self.state, self.cutoff, self.skin, self.sort = state, float(cutoff), float(skin), sort
+        self.balance = Balance(balance) if state.comm.size > 1 else None
         self.rebuilds = 0
         self.neighbors: Neighbors | None = None
         self.halo: Halo | None = None
@@ -45,17 +49,17 @@ class Domain:
 
     # -- the one call that a force evaluation makes ---------------------------------------------------------------
     def refresh(self):
-        """Make ghosts and lists valid for the present positions; True if that took a rebuild."""
-        if self.neighbors is None or self.outdated():
+        """Make ghosts and lists valid for the present positions; True if that took a rebuild. Collective."""
+        if self.state.comm.any(self.outdated()):
             self.rebuild()
             return True
         self.halo.forward_positions(self.state)
         return False
 
     def outdated(self):
-        """Has any atom moved so far that the lists may miss a pair?"""
+        """Has any atom of this rank moved so far that the lists may miss a pair?"""
         state = self.state
-        if len(self._reference) != state.n_all:
+        if self.neighbors is None or len(self._reference) != state.n_all:
             return True
         strain = np.linalg.solve(self._cells, state.cells)
         shrink = np.abs(strain - np.eye(3)).sum((1, 2)).max()
@@ -71,6 +75,7 @@ class Domain:
 
     # -- rebuilding -------------------------------------------------------------------------------------------------
     def rebuild(self):
+        """Wrap, migrate, sort, find ghosts, forget the lists. Collective."""
         state = self.state
         if not np.isfinite(state.positions[: state.n]).all():
             bad = int(np.flatnonzero(~np.isfinite(state.positions[: state.n]).all(1))[0])
@@ -78,8 +83,13 @@ class Domain:
                 f"step {state.step}: the position of atom {int(state.tags[bad])} is not a number; "
                 "the usual causes are a time step too long, overlapping atoms or a potential outside its range"
             )
+        work = self.balance.work(self) if self.balance else None
         self._span_open_directions()
         self._wrap()
+        if self.balance:
+            fractional = state.fractional()
+            self.balance.place(self, fractional, work)
+            migrate(state, self.balance.bricks.owners(fractional, state.system[: state.n]))
         if self.sort:
             self._sort()
         self._connect()
@@ -90,9 +100,11 @@ class Domain:
         if not state.open_vectors.any():
             return
         for s in range(state.n_systems):
-            mine = state.system[: state.n] == s
+            mine = state.positions[: state.n][state.system[: state.n] == s]
             cell = np.where(state.open_vectors[:, None], 0.0, state.cells[s])
-            state.cells[s], state.origin[s] = cells_.complete(cell, state.periodic, state.positions[: state.n][mine])
+            if state.comm.size > 1:  # the extreme atoms of every rank stand for all
+                mine = np.concatenate(state.comm.gather(_extreme(mine, cell, state.periodic)))
+            state.cells[s], state.origin[s] = cells_.complete(cell, state.periodic, mine)
 
     def _wrap(self):
         """Bring owned atoms into their cells along periodic directions, remembering the images."""
@@ -114,17 +126,24 @@ class Domain:
 
     def _connect(self):
         """Find ghosts, fill them, and start new lists."""
-        state = self.state
+        state, n, comm = self.state, self.state.n, self.state.comm
         margin = (self.cutoff + self.skin) / cells_.heights(state.cells)
-        low = np.where(state.periodic, 0.0, -np.inf)
-        high = np.where(state.periodic, 1.0, np.inf)
+        fractional, system = state.fractional(), state.system[:n]
         guess = max(1024, int(state.n_ghost * 1.1))
-        owner, shift = ghosts_for(
-            state.fractional(), state.system[: state.n], low, high, margin, state.periodic, True, guess
-        )
-        n = state.n
-        state.resize_ghosts(len(owner))
-        self.halo = Halo(n, owner, shift)
+        if comm.size == 1:
+            low, high = np.where(state.periodic, 0.0, -np.inf), np.where(state.periodic, 1.0, np.inf)
+            self.halo = Halo(n, *ghosts_for(
+                fractional, system, low, high, 0, state.n_systems, margin, state.periodic, True, guess))
+        else:
+            bricks = self.balance.bricks
+
+            def seen(rank):
+                return ghosts_for(fractional, system, bricks.low[rank], bricks.high[rank], bricks.first[rank],
+                                  bricks.last[rank], margin, state.periodic, rank == comm.rank, guess)
+
+            self.halo = connect(
+                n, seen(comm.rank), {int(r): seen(r) for r in peers(bricks, comm.rank, margin, state.periodic)}, comm)
+        state.resize_ghosts(len(self.halo.shift))
         for name, attribute in state.table.items():
             if attribute.ghosts and name != "positions":
                 self.halo.forward(getattr(state, name))
@@ -138,14 +157,17 @@ class Domain:
         if self.neighbors is None:
             return {"built": False}
         n = self.state.n
-        return {"built": True, "reference": self._reference[:n], "cells": self._cells, "skin": self.skin,
+        tree = {"built": True, "reference": self._reference[:n], "cells": self._cells, "skin": self.skin,
                 "rebuilds": self.rebuilds}
+        return {**tree, "balance": self.balance.state_dict()} if self.balance else tree
 
     def load_state_dict(self, tree):
         """Rebuild the lists from the positions of the last rebuild, then go on from the present ones."""
         if not tree["built"]:
             return
         state, self.skin, self.rebuilds = self.state, float(tree["skin"]), int(tree["rebuilds"])
+        if self.balance:
+            self.balance.load_state_dict(tree["balance"], state)
         positions, cells = state.positions[: state.n].copy(), state.cells.copy()
         state.set("positions", tree["reference"])
         state.cells = np.array(tree["cells"])
@@ -153,3 +175,12 @@ class Domain:
         state.cells = cells
         state.set("positions", positions)
         self.halo.forward_positions(state)
+
+
+def _extreme(x, cell, periodic):
+    """Of atoms x (n, 3) those that are outermost along the open directions of a cell completed with unit vectors."""
+    if not len(x):
+        return x
+    full = cells_.complete(cell, periodic, np.zeros((1, 3)))[0]
+    f = x @ np.linalg.inv(full)
+    return x[np.unique(np.concatenate([f.argmin(0), f.argmax(0)]))]

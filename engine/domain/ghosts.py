@@ -13,18 +13,24 @@ def _range(f, low, high, margin, periodic):
 
 
 @njit(cache=True)
-def find(fractional, system, low, high, margin, periodic, skip_zero, index, shift):
+def find(fractional, system, low, high, first, last, margin, periodic, skip_zero, index, shift):
     """Atoms (`index`) and shifts with ``fractional + shift`` inside [low − margin, high + margin] in each direction.
 
     fractional (n, 3); margin (S, 3), in fractions of each system's cell; low, high (3,), infinite along open
-    directions. `skip_zero` leaves out the zero shift: a brick's own atoms are not its ghosts. Fills `index` and
+    directions; first, last: systems of the brick, first ≤ s < last. `skip_zero` leaves out the zero shift: a brick's own atoms are not its ghosts. Fills `index` and
     `shift` as far as they reach and returns how many there are.
     """
     count = 0
     for i in range(fractional.shape[0]):
+        if not first <= system[i] < last:
+            continue
         m = margin[system[i]]
         x0, x1 = _range(fractional[i, 0], low[0], high[0], m[0], periodic[0])
+        if x1 < x0:
+            continue
         y0, y1 = _range(fractional[i, 1], low[1], high[1], m[1], periodic[1])
+        if y1 < y0:
+            continue
         z0, z1 = _range(fractional[i, 2], low[2], high[2], m[2], periodic[2])
         for sx in range(x0, x1 + 1):
             for sy in range(y0, y1 + 1):
@@ -40,12 +46,33 @@ def find(fractional, system, low, high, margin, periodic, skip_zero, index, shif
     return count
 
 
-def ghosts_for(fractional, system, low, high, margin, periodic, skip_zero, guess=1024):
+def ghosts_for(fractional, system, low, high, first, last, margin, periodic, skip_zero, guess=1024):
     """As `find`, with arrays as long as they need be: index (g,) int64, shift (g, 3) int32."""
     while True:
         index = np.empty(guess, np.int64)
         shift = np.empty((guess, 3), np.int32)
-        count = find(fractional, system, low, high, margin, periodic, skip_zero, index, shift)
+        count = find(fractional, system, low, high, first, last, margin, periodic, skip_zero, index, shift)
         if count <= guess:
             return index[:count].copy(), shift[:count].copy()
         guess = count
+
+
+def peers(bricks, rank, margin, periodic):
+    """Other ranks whose bricks, widened by the margin, touch some image of this rank's brick.
+
+    The relation is symmetric, so both ends of every message know about it. margin (S, 3).
+    """
+    first = np.maximum(bricks.first, bricks.first[rank])
+    last = np.minimum(bricks.last, bricks.last[rank])
+    wide = margin.max(0) + 1e-9
+    touching = first < last
+    for d in range(3):
+        if periodic[d]:
+            least = np.ceil(bricks.low[:, d] - wide[d] - bricks.high[rank, d])
+            most = np.floor(bricks.high[:, d] + wide[d] - bricks.low[rank, d])
+            touching &= least <= most
+        else:
+            touching &= (bricks.low[:, d] - wide[d] <= bricks.high[rank, d]) & (
+                bricks.high[:, d] + wide[d] >= bricks.low[rank, d])
+    touching[rank] = False
+    return np.flatnonzero(touching)

@@ -2,62 +2,193 @@
 
 `forward` and `reverse` are linear and each other's transpose, for any per-atom array, so that derivatives of any
 order through an exchange are the same two calls.
+
+Every ghost comes directly from the rank that owns it, whatever image of it is seen: one message for each pair of ranks and
+direction, with no relaying between neighbors. Receives are posted first; images of this rank's own atoms are copied
+while messages travel.
 """
+
+import time
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
+FORWARD, REVERSE, SETUP = 11, 12, 13  # message tags
+
 
 @njit(cache=True)
-def _positions(positions, n, owner, shift, system, cells):
-    for g in range(owner.shape[0]):
-        i = owner[g]
+def _shifted(positions, rows, shift, system, cells, out):
+    for g in range(rows.shape[0]):
+        i = rows[g]
         h = cells[system[i]]
         for d in range(3):
-            positions[n + g, d] = (
-                positions[i, d] + shift[g, 0] * h[0, d] + shift[g, 1] * h[1, d] + shift[g, 2] * h[2, d]
-            )
+            out[g, d] = positions[i, d] + shift[g, 0] * h[0, d] + shift[g, 1] * h[1, d] + shift[g, 2] * h[2, d]
 
 
 @njit(cache=True)
-def _forward(array, n, owner):
-    for g in range(owner.shape[0]):
-        array[n + g] = array[owner[g]]
+def _take(array, rows, out):
+    for g in range(rows.shape[0]):
+        i = rows[g]
+        for d in range(array.shape[1]):
+            out[g, d] = array[i, d]
 
 
 @njit(cache=True)
-def _reverse(array, n, owner):
-    for g in range(owner.shape[0]):
-        array[owner[g]] += array[n + g]
+def _add(array, rows, values):
+    for g in range(rows.shape[0]):
+        i = rows[g]
+        for d in range(array.shape[1]):
+            array[i, d] += values[g, d]
+
+
+def _rows(array):
+    """A view (rows, width): exchanges write into it."""
+    if not array.flags.c_contiguous:
+        raise ValueError("an array that is exchanged must be contiguous")
+    return array.reshape(len(array), int(np.prod(array.shape[1:])))
+
+
+@dataclass
+class Peer:
+    """Another rank that this one exchanges with.
+
+    send : slice of ``Halo.rows``, the owned atoms that it sees;  receive : slice of this rank's arrays that they fill
+    """
+
+    rank: int
+    send: slice
+    receive: slice
 
 
 class Halo:
     """A fixed exchange plan between two rebuilds.
 
-    owner (g,): row of each ghost's owner; shift (g, 3): its image, so that x_ghost = x_owner + shift @ cell.
+    n : owned atoms;  shift (g, 3): the image that each ghost is, x_ghost = x_owner + shift @ cell
+    owner (l,): rows of the owners of the first l ghosts, the images of this rank's own atoms
+    rows (m,), row_shift (m, 3): owned atoms that other ranks see, and under which shifts, peer after peer
     """
 
-    def __init__(self, n, owner, shift):
-        self.n = n
-        self.owner = owner
-        self.shift = shift
+    def __init__(self, n, owner, shift, comm=None, peers=(), rows=None, row_shift=None):
+        self.n, self.owner, self.shift = n, owner, shift
+        self.comm, self.peers = comm, list(peers)
+        self.rows = np.empty(0, np.int64) if rows is None else rows
+        self.row_shift = row_shift
+        self.sent = 0  # bytes sent, forward and back
+        self._buffers = {}
 
     @property
     def local(self):
         """Are all ghosts images of this rank's own atoms?"""
-        return True
+        return not self.peers
 
     def forward_positions(self, state):
         """Bring ghost positions up to date with their owners and the present cells."""
-        _positions(state.positions, self.n, self.owner, self.shift, state.system, state.cells)
+        x, system, cells = state.positions, state.system, state.cells
+        with _Messages(self, FORWARD) as messages:
+            if self.peers:
+                messages.receive(x)
+                buffer = self._buffer(x)
+                _shifted(x, self.rows, self.row_shift, system, cells, buffer)
+                messages.send(buffer)
+            images = len(self.owner)
+            _shifted(x, self.owner, self.shift[:images], system, cells, x[self.n : self.n + images])
 
     def forward(self, array):
         """Fill the ghost rows of `array` (n_all, ...) with their owners' rows."""
-        _forward(array.reshape(len(array), -1), self.n, self.owner)
+        flat = _rows(array)
+        with _Messages(self, FORWARD) as messages:
+            if self.peers:
+                messages.receive(flat)
+                buffer = self._buffer(flat)
+                _take(flat, self.rows, buffer)
+                messages.send(buffer)
+            _take(flat, self.owner, flat[self.n : self.n + len(self.owner)])
 
     def reverse(self, array):
         """Add the ghost rows of `array` (n_all, ...) to their owners' rows."""
-        _reverse(array.reshape(len(array), -1), self.n, self.owner)
+        flat = _rows(array)
+        with _Messages(self, REVERSE) as messages:
+            if self.peers:
+                buffer = self._buffer(flat)
+                messages.receive_back(buffer)
+                messages.send_back(flat)
+            _add(flat, self.owner, flat[self.n : self.n + len(self.owner)])
+        if self.peers:
+            _add(flat, self.rows, buffer)  # in the order of ranks, whatever order messages came in
+
+    def _buffer(self, array):
+        key = array.shape[1], array.dtype
+        if key not in self._buffers:
+            self._buffers[key] = np.empty((len(self.rows), array.shape[1]), array.dtype)
+        return self._buffers[key]
+
+
+class _Messages:
+    """One round of messages: post receives, send, and on leaving wait for all of them."""
+
+    def __init__(self, halo, tag):
+        self.halo, self.tag, self.requests = halo, tag, []
+
+    def __enter__(self):
+        return self
+
+    def receive(self, array):
+        for peer in self.halo.peers:
+            self._post("Irecv", array[peer.receive], peer.rank)
+
+    def send(self, buffer):
+        for peer in self.halo.peers:
+            self._post("Isend", buffer[peer.send], peer.rank)
+
+    def receive_back(self, buffer):
+        for peer in self.halo.peers:
+            self._post("Irecv", buffer[peer.send], peer.rank)
+
+    def send_back(self, array):
+        for peer in self.halo.peers:
+            self._post("Isend", array[peer.receive], peer.rank)
+
+    def _post(self, call, rows, rank):
+        if rows.size:
+            comm = self.halo.comm
+            self.requests.append(getattr(comm.communicator, call)([rows, comm.mpi.BYTE], rank, self.tag))
+            if call == "Isend":
+                self.halo.sent += rows.nbytes
+
+    def __exit__(self, kind, error, trace):
+        if kind is None and self.requests:
+            comm, start = self.halo.comm, time.perf_counter()
+            comm.mpi.Request.Waitall(self.requests)
+            comm.waited += time.perf_counter() - start
+
+
+def connect(n, own, others, comm):
+    """The plan from what this rank sees of its own atoms and what others see of them.
+
+    own : (index, shift) of this rank's own images;  others : {rank: (index, shift)}, for all peers, also empty ones
+    """
+    if not others:
+        return Halo(n, *own)
+    ranks = sorted(others)
+    sizes = _swap(comm, ranks, [np.array([len(others[r][0])]) for r in ranks], [np.empty(1, np.int64) for _ in ranks])
+    arriving = _swap(comm, ranks, [others[r][1] for r in ranks], [np.empty((int(k[0]), 3), np.int32) for k in sizes])
+    peers, sent, ghost = [], 0, n + len(own[0])
+    for r, shifts in zip(ranks, arriving, strict=True):
+        count = len(others[r][0])
+        peers.append(Peer(r, slice(sent, sent + count), slice(ghost, ghost + len(shifts))))
+        sent, ghost = sent + count, ghost + len(shifts)
+    rows = np.concatenate([others[r][0] for r in ranks])
+    row_shift = np.concatenate([others[r][1] for r in ranks])
+    return Halo(n, own[0], np.concatenate([own[1], *arriving]), comm, peers, rows, row_shift)
+
+
+def _swap(comm, ranks, outgoing, incoming):
+    """Exchange one array with each of `ranks`, filling `incoming`."""
+    requests = [comm.communicator.Irecv([a, comm.mpi.BYTE], r, SETUP) for r, a in zip(ranks, incoming, strict=True) if a.size]
+    requests += [comm.communicator.Isend([a, comm.mpi.BYTE], r, SETUP) for r, a in zip(ranks, outgoing, strict=True) if a.size]
+    comm.mpi.Request.Waitall(requests)
+    return incoming
 
 
 def positive(shift):
