@@ -59,6 +59,7 @@ class Forces:
         for key, value in out.items():
             if key in PER_ATOM:
                 domain.halo.reverse(value)
+        state.comm.add_up([value for key, value in out.items() if key not in PER_ATOM])
         if state.constrained:
             out.forces[: state.n] *= state.free
         self.evaluations += 1
