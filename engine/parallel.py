@@ -35,6 +35,9 @@ class Serial:
         """Sum of a number or an array (any shape) over ranks; the same bits on all of them."""
         return value
 
+    def add_up(self, arrays):
+        """Replace each of several arrays of float64 by its sum over ranks, in one reduction."""
+
     def max(self, value):
         return value
 
@@ -88,6 +91,13 @@ class MPI(Serial):
 
     def sum(self, value):
         return self._reduce(value, self.mpi.SUM)
+
+    def add_up(self, arrays):
+        if not arrays:
+            return
+        total = self.sum(np.concatenate([a.ravel() for a in arrays]))
+        for a, part in zip(arrays, np.split(total, np.cumsum([a.size for a in arrays])[:-1]), strict=True):
+            a[...] = part.reshape(a.shape)
 
     def max(self, value):
         return self._reduce(value, self.mpi.MAX)
