@@ -13,6 +13,7 @@ import numpy as np
 from engine import units
 from engine.contracts import Account
 from engine.domain.domain import Domain
+from engine.domain.migration import share_out
 from engine.electric import Electric
 from engine.errors import InputError, PhysicsError
 from engine.forces import Forces
@@ -40,6 +41,7 @@ class Simulation:
                  seed=0, skin=None, domain=None, comm=None, precision="double"):
         self.state = state
         self.comm = comm or Serial()
+        share_out(state, self.comm)
         self.precision = precision
         self.potentials = potentials if isinstance(potentials, dict) else {"potential": potentials}
         for potential in self.potentials.values():
