@@ -61,7 +61,7 @@ class Output:
         sizes = {"n": n_all, "S": n_systems}
         kept = self._arrays
         self._arrays = {}
-        for name in needs:
+        for name in sorted(needs):  # the order of a set differs between ranks
             shape = tuple(sizes.get(s, s) for s in SHAPES[name])
             array = kept.get(name)
             if array is not None and array.shape == shape:
