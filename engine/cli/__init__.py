@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 
 
-def main():
-    """``engine COMMAND ...``: one line and exit code 2 (3 for physics) for whatever a person can put right."""
+def main(arguments=None):
+    """``engine COMMAND ...``: one line and exit code 2 (3 for physics) for whatever a person can put right.
+
+    arguments : what follows ``engine`` on the command line; by default the process's own
+    """
     import typer
 
     from engine import registry
@@ -14,7 +17,8 @@ def main():
 
     app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                       help="Molecular dynamics in Python.")
-    wanted = next((a for a in sys.argv[1:] if not a.startswith("-")), None)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    wanted = next((a for a in arguments if not a.startswith("-")), None)
     names = registry.names("commands")
     for name in [wanted] if wanted in names else names:
         try:
@@ -27,7 +31,7 @@ def main():
     if len(names) == 1 or wanted in names:
         app.callback()(_callback)
     try:
-        app(standalone_mode=False)
+        app(arguments, standalone_mode=False, prog_name="engine")
     except EngineError as error:
         _say(str(error))
         sys.exit(error.code)

@@ -1,0 +1,225 @@
+"""Hostile input: every malformed file gives one clear line and exit code 2, no traceback, and nothing is written."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from engine.cli import main
+
+GOOD = """
+[system]
+crystal = { structure = "fcc", species = "Cu", a = 3.615 }
+replicate = [2, 2, 2]
+velocities = { temperature = 300 }
+
+[potential]
+kind = "eam/zhou"
+
+[output]
+file = "run.h5md"
+thermo = 1
+
+[run]
+seed = 1
+
+[[stage]]
+integrator = "langevin"
+steps = 2
+timestep = 2.0
+temperature = 300
+friction = 0.01
+"""
+
+CRYSTAL = 'crystal = { structure = "fcc", species = "Cu", a = 3.615 }'
+ZHOU = 'kind = "eam/zhou"'
+LJ = 'kind = "lj"\nepsilon = 0.1\nsigma = 2.3\ncutoff = 6.0'
+STAGE = GOOD[GOOD.index("[[stage]]"):]
+
+
+def change(old, new):
+    """The good input with one thing changed, which must be there."""
+    assert old in GOOD, old
+    return GOOD.replace(old, new)
+
+
+def barostat(table):
+    return GOOD + f"barostat = {table}\n"
+
+
+def structure(name):
+    return change(CRYSTAL, f'structure = "{name}"')
+
+
+# what is wrong: (the input file, words that the line must contain)
+INPUTS = {
+    # the file as TOML
+    "empty file": ("", ["stage", "missing"]),
+    "not TOML": ("this is no TOML", ["not valid TOML", "line 1"]),
+    "unclosed string": (change('"run.h5md"', '"run.h5md'), ["not valid TOML", "line"]),
+    "key twice": (change("thermo = 1", "thermo = 1\nthermo = 2"), ["not valid TOML"]),
+    "table twice": (GOOD + "\n[run]\nseed = 2\n", ["not valid TOML"]),
+    "unclosed array": (change("[2, 2, 2]", "[2, 2, 2"), ["not valid TOML"]),
+    "bad number": (change("3.615", "3.6.15"), ["not valid TOML"]),
+    "binary": (b"\xff\xfe\x00\x01" * 8, ["cannot be read"]),
+    # tables and keys
+    "unknown table": (GOOD + "\n[outptu]\nthermo = 3\n", ["outptu", "did you mean 'output'"]),
+    "unknown key in system": (change("replicate", "replicat"), ["replicat", "did you mean 'replicate'"]),
+    "unknown key in crystal": (change("a = 3.615", "aa = 3.615"), ["system.crystal", "aa"]),
+    "unknown key in output": (change("thermo = 1", "termo = 1"), ["output", "termo", "did you mean 'thermo'"]),
+    "unknown key in run": (change("seed = 1", "sead = 1"), ["run", "sead", "did you mean 'seed'"]),
+    "unknown key in stage": (change("friction", "fricton"), ["stage", "fricton", "did you mean 'friction'"]),
+    "unknown key in potential": (change(ZHOU, ZHOU + "\ncutof = 5"), ["potential", "cutof", "did you mean 'cutoff'"]),
+    "unknown key in barostat": (barostat('{ kind = "cell-rescaling", presure = 1 }'), ["barostat", "presure", "pressure"]),
+    "no system": (GOOD[GOOD.index("[potential]"):], ["[system] is missing"]),
+    "no potential": (change(f"[potential]\n{ZHOU}", ""), ["[potential]", "missing"]),
+    "no stage": (GOOD.replace(STAGE, ""), ["stage", "missing"]),
+    "stage as a table": (change("[[stage]]", "[stage]"), ["stage", "[[stage]]"]),
+    "stage is a number": ("stage = 3\n" + GOOD.replace(STAGE, ""), ["stage", "3"]),
+    "two potentials": (GOOD + f"\n[potentials.second]\n{ZHOU}\n", ["[potential]", "[potentials.NAME]"]),
+    "structure and crystal": (change(CRYSTAL, CRYSTAL + '\nstructure = "x.xyz"'), ["structure", "crystal"]),
+    "neither structure nor crystal": (change(CRYSTAL, ""), ["structure", "crystal"]),
+    "system is a list": (GOOD.replace("[system]", "[[system]]"), ["system"]),
+    # names
+    "unknown potential": (change("eam/zhou", "eam/zhu"), ["eam/zhu", "did you mean 'eam/zhou'"]),
+    "unknown integrator": (change('"langevin"', '"langvin"'), ["langvin", "did you mean 'langevin'"]),
+    "unknown barostat": (barostat('{ kind = "cell-rescalin", pressure = 1 }'), ["cell-rescalin", "did you mean"]),
+    "unknown hook": (GOOD + '\n[[hook]]\nkind = "radial"\n', ["hook", "radial"]),
+    "unknown updater": (GOOD + '\n[[updater]]\nkind = "shake"\n', ["updater", "shake"]),
+    "unknown field": (GOOD + '\n[[field]]\nkind = "puls"\n', ["field", "puls"]),
+    "unknown stage kind": (change('integrator = "langevin"', 'kind = "relaxx"\nintegrator = "langevin"'), ["relaxx"]),
+    "unknown column": (change("thermo = 1", 'thermo = 1\ncolumns = ["temprature"]'), ["temprature", "did you mean 'temperature'"]),
+    "potential without kind": (change(ZHOU, "cutoff = 5"), ["kind", "eam/zhou"]),
+    "kind is a number": (change(ZHOU, "kind = 7"), ["potential.kind", "7"]),
+    "integrator missing": (change('integrator = "langevin"\n', ""), ["integrator", "missing"]),
+    "integrator is a table": (change('"langevin"', '{ kind = "langevin" }'), ["integrator"]),
+    "unknown crystal": (change('"fcc"', '"fcs"'), ["fcs", "fcc"]),
+    "unknown species": (change('"Cu"', '"Xq"'), ["Xq"]),
+    "species without parameters": (change('"Cu"', '"Ne"'), ["Ne", "Cu"]),
+    "level names no potential": (GOOD + "levels = [{ every = 1, potentials = { fast = 1 } }]\n", ["fast", "potential"]),
+    # values
+    "thermo is text": (change("thermo = 1", 'thermo = "often"'), ["output.thermo", "often", "integer"]),
+    "thermo is zero": (change("thermo = 1", "thermo = 0"), ["output.thermo", "0", "greater than 0"]),
+    "thermo is negative": (change("thermo = 1", "thermo = -5"), ["output.thermo", "-5"]),
+    "thermo is a fraction": (change("thermo = 1", "thermo = 1.5"), ["output.thermo", "1.5", "integer"]),
+    "steps is text": (change("steps = 2", 'steps = "many"'), ["stage[0].steps", "many", "whole number"]),
+    "steps is negative": (change("steps = 2", "steps = -2"), ["stage[0].steps", "-2"]),
+    "steps is true": (change("steps = 2", "steps = true"), ["stage[0].steps", "True"]),
+    "steps is missing": (change("steps = 2\n", ""), ["stage[0].steps", "missing"]),
+    "timestep is missing": (change("timestep = 2.0\n", ""), ["stage[0].timestep", "missing"]),
+    "timestep is zero": (change("timestep = 2.0", "timestep = 0"), ["timestep", "positive"]),
+    "timestep is not a number": (change("timestep = 2.0", "timestep = nan"), ["timestep", "nan"]),
+    "timestep is infinite": (change("timestep = 2.0", "timestep = inf"), ["timestep", "inf"]),
+    "timestep is a list": (change("timestep = 2.0", "timestep = [2.0]"), ["timestep"]),
+    "timestep in kelvin": (change("timestep = 2.0", 'timestep = "2 K"'), ["timestep", "2 K", "fs"]),
+    "timestep in nonsense": (change("timestep = 2.0", 'timestep = "2 fortnigths"'), ["timestep", "fortnigths"]),
+    "temperature is negative": (change("temperature = 300\nfriction", "temperature = -300\nfriction"), ["temperature", "-300"]),
+    "temperature is text": (change("temperature = 300\nfriction", 'temperature = "hot"\nfriction'), ["temperature", "hot"]),
+    "temperature is true": (change("temperature = 300\nfriction", "temperature = true\nfriction"), ["temperature", "True"]),
+    "ramp without end": (change("temperature = 300\nfriction", "temperature = { from = 300 }\nfriction"), ["temperature", "to"]),
+    "ramp of other systems": (change("temperature = 300\nfriction", "temperature = { systems = [300, 400] }\nfriction"),
+                              ["temperature", "2", "1"]),
+    "friction is negative": (change("friction = 0.01", "friction = -1"), ["friction", "-1"]),
+    "friction in pascal": (change("friction = 0.01", 'friction = "3 Pa"'), ["friction", "3 Pa", "1/fs"]),
+    "velocities negative": (change("velocities = { temperature = 300 }", "velocities = { temperature = -1 }"), ["temperature", "-1"]),
+    "velocities of two systems": (change("{ temperature = 300 }", "{ temperature = { systems = [1, 2] } }"),
+                                  ["velocities.temperature", "2"]),
+    "replicate of two": (change("[2, 2, 2]", "[2, 2]"), ["system.replicate"]),
+    "replicate of zero": (change("[2, 2, 2]", "[2, 0, 2]"), ["system.replicate", "0"]),
+    "replicate of text": (change("[2, 2, 2]", '["a", "b", "c"]'), ["system.replicate", "a"]),
+    "lattice constant negative": (change("3.615", "-3.615"), ["system.crystal", "-3.615"]),
+    "lattice constant zero": (change("3.615", "0.0"), ["system.crystal", "0"]),
+    "mass negative": (change("replicate", "masses = { Cu = -1.0 }\nreplicate"), ["masses", "-1"]),
+    "mass of nobody": (change("replicate", "masses = { Ag = 107.0 }\nreplicate"), ["masses", "Ag", "Cu"]),
+    "mass in metres": (change("replicate", 'masses = { Cu = "3 m" }\nreplicate'), ["masses", "3 m"]),
+    "copies zero": (change("replicate", "copies = 0\nreplicate"), ["copies", "0"]),
+    "periodic of two": (change("replicate", "periodic = [true, true]\nreplicate"), ["periodic"]),
+    "group without atom": (change("replicate", "groups = { tip = { index = [9999] } }\nreplicate"), ["tip", "9999"]),
+    "group of nobody": (change("replicate", 'groups = { tip = { species = "Ag" } }\nreplicate'), ["tip", "Ag"]),
+    "group in no direction": (change("replicate", "groups = { tip = { region = { w = [0, 1] } } }\nreplicate"), ["tip", "w"]),
+    "fixed group unknown": (change("replicate", 'fixed = [{ group = "bottom" }]\nreplicate'), ["bottom"]),
+    "fixed component unknown": (change("replicate", 'fixed = [{ group = "all", components = "w" }]\nreplicate'), ["components", "w"]),
+    "barostat in the open": (change("replicate", "periodic = [true, true, false]\nreplicate")
+                             + 'barostat = { kind = "cell-rescaling", pressure = 0 }\n', ["barostat", "periodic"]),
+    "barostat without pressure": (barostat('{ kind = "cell-rescaling" }'), ["barostat.pressure", "missing"]),
+    "barostat is text": (barostat('"cell-rescaling"'), ["barostat"]),
+    "pressure of two": (barostat('{ kind = "cell-rescaling", pressure = [1, 2] }'), ["pressure"]),
+    "pressure column in the open": (change("replicate", "periodic = [true, true, false]\nreplicate")
+                                    .replace("thermo = 1", 'thermo = 1\ncolumns = ["pressure"]'), ["pressure", "open"]),
+    "seed negative": (change("seed = 1", "seed = -1"), ["run.seed", "-1"]),
+    "seed too large": (change("seed = 1", "seed = 9223372036854775808"), ["run.seed"]),
+    "threads zero": (change("seed = 1", "threads = 0"), ["run.threads", "0"]),
+    "precision unknown": (change("seed = 1", 'precision = "half"'), ["run.precision", "half", "double"]),
+    "max_time unreadable": (change("seed = 1", 'max_time = "an hour"'), ["run.max_time", "an hour"]),
+    "skin negative": (change("seed = 1", "skin = -1.0"), ["skin", "-1"]),
+    "output suffix unknown": (change("run.h5md", "run.dump"), ["output.file", "run.dump", ".h5md"]),
+    "output folder missing": (change("run.h5md", "nowhere/run.h5md"), ["nowhere"]),
+    "output fields unknown": (change("thermo = 1", 'thermo = 1\nfields = ["colour"]'), ["output.fields", "colour", "velocities"]),
+    "levels not multiples": (GOOD + "levels = [{ every = 1, potentials = { potential = 1 } }, "
+                             "{ every = 2, potentials = { potential = 1 } }, { every = 3, potentials = { potential = 1 } }]\n",
+                             ["levels[2].every", "3"]),
+    "level without potentials": (GOOD + "levels = [{ every = 1 }]\n", ["levels[0]", "potentials"]),
+    "cutoff negative": (change(ZHOU, ZHOU + "\ncutoff = -2.0"), ["cutoff", "-2"]),
+    "pair without sigma": (change(ZHOU, 'kind = "lj"\nepsilon = 0.1\ncutoff = 6.0'), ["sigma"]),
+    "pair of nobody": (change(ZHOU, LJ + "\npairs = { Cu = { sigma = 2.0 } }"), ["Cu", "hyphen"]),
+    "pair parameter in kelvin of length": (change(ZHOU, LJ.replace("2.3", '"2.3 s"')), ["sigma", "2.3 s"]),
+    # structure files
+    "structure missing": (structure("nothing.xyz"), ["nothing.xyz", "does not exist"]),
+    "structure a folder": (structure("folder"), ["folder"]),
+    "structure empty": (structure("empty.xyz"), ["empty.xyz"]),
+    "structure cut off": (structure("short.xyz"), ["short.xyz"]),
+    "structure of text": (structure("text.xyz"), ["text.xyz"]),
+    "structure with NaN": (structure("nan.xyz"), ["nan.xyz", "not a number"]),
+    "structure of no format": (structure("binary.foo"), ["binary.foo"]),
+    "structure with a flat cell": (structure("flat.xyz"), ["flat.xyz", "cell"]),
+    "structure without a cell": (structure("nocell.xyz"), ["nocell.xyz", "cell"]),
+    "structure without atoms": (structure("none.xyz"), ["none.xyz", "no atoms"]),
+    "structure of unknown elements": (structure("unknown.xyz"), ["unknown.xyz"]),
+    "no such frame": (structure("good.xyz").replace("replicate", 'frames = "7"\nreplicate'), ["good.xyz", "7"]),
+    "frames unreadable": (structure("good.xyz").replace("replicate", 'frames = "last"\nreplicate'), ["good.xyz", "last"]),
+}
+
+
+def write_structures(folder):
+    good = bulk("Cu", cubic=True)
+    good.write(folder / "good.xyz")
+    text = (folder / "good.xyz").read_text()
+    (folder / "empty.xyz").write_text("")
+    (folder / "short.xyz").write_text("\n".join(text.splitlines()[:4]) + "\n")
+    (folder / "text.xyz").write_text("Dear reader,\nthere are no atoms here.\n")
+    (folder / "nan.xyz").write_text(text.replace("1.805", "nan"))
+    (folder / "binary.foo").write_bytes(bytes(range(256)))
+    flat = good.copy()
+    flat.set_cell(np.diag([3.6, 3.6, 0.0]), scale_atoms=False)
+    flat.write(folder / "flat.xyz")
+    (folder / "nocell.xyz").write_text('1\npbc="T T T" Properties=species:S:1:pos:R:3\nCu 0.0 0.0 0.0\n')
+    (folder / "none.xyz").write_text("0\n\n")
+    (folder / "unknown.xyz").write_text(text.replace("Cu ", "Qq "))
+    (folder / "folder").mkdir()
+
+
+def everything_in(folder):
+    return {p.relative_to(folder): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("case", INPUTS)
+@pytest.mark.filterwarnings("ignore")
+def test_malformed_input_is_one_clear_line(case, tmp_path, monkeypatch, capsys):
+    text, words = INPUTS[case]
+    monkeypatch.chdir(tmp_path)
+    write_structures(tmp_path)
+    (tmp_path / "input.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    before = everything_in(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["run", "input.toml"])
+    lines = capsys.readouterr().err.splitlines()
+    print(*lines, sep="\n")
+    assert end.value.code == 2
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("engine: ") and len(lines[0]) < 500
+    for word in words:
+        assert word in lines[0], (word, lines[0])
+    assert "Error:" not in lines[0] and "pydantic" not in lines[0]
+    assert everything_in(tmp_path) == before
