@@ -1,0 +1,75 @@
+"""Fixed point charges in an electric field: the simplest matter that feels one.
+
+    F = −E·P,   P = Σ q_i (r_i + n_i·h)                     positions followed through the boundaries by their images n_i
+
+Without a field it is nothing: the charges' own interaction is another potential's. At fixed reduced field Ē = h·E, with
+fractional positions s, F = −Ē·Σ q_i s_i does not change with the cell, so the virial is zero (at fixed E it would be P⊗E).
+
+The polarization is single-valued along a trajectory, and differs by whole multiples of q times a lattice vector between
+equivalent starts: a branch. What a conductor carries through the boundary counts, so ∂P/∂t is the whole current.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engine.config.quantities import Charge
+from engine.contracts import Capabilities, Potential
+from engine.errors import InputError
+
+RESPONSES = frozenset({"polarization", "born_charges", "polarizability"})
+
+
+def sum_here(atoms, values):
+    """Sum this rank's owned rows (n, ...) into (S, ...)."""
+    out = np.zeros((atoms.n_systems, *values.shape[1:]))
+    if atoms.n_systems == 1:
+        out[0] = values.sum(0)
+    else:
+        np.add.at(out, atoms.system[: atoms.n], values)
+    return out
+
+
+def field_of(atoms, inputs):
+    """(S, 3) V/Å, zero where there is none."""
+    return np.zeros((atoms.n_systems, 3)) if inputs.field is None else inputs.field
+
+
+@dataclass
+class FixedCharges(Potential):
+    """charges : {species: e}; without them those of [system] are used"""
+
+    charges: dict[str, Charge] = field(default_factory=dict)
+
+    #: a current across the boundary is in P, so a conductivity may be had from it
+    itinerant = True
+
+    def bind(self, species_names):
+        self._by_species = None
+        if self.charges:
+            missing = [s for s in species_names if s not in self.charges]
+            if missing:
+                raise InputError(f"fixed-charges: no charge is given for {', '.join(missing)}")
+            self._by_species = np.array([self.charges[s] for s in species_names], float)
+
+    def capabilities(self):
+        return Capabilities(
+            cutoff=0.0, lists="none", takes=frozenset({"field", "charges"}),
+            provides=frozenset({"energy", "forces", "virial"}) | RESPONSES, heat_flux=False,
+        )
+
+    def compute(self, atoms, neighbors, halo, inputs, needs, out):
+        n, system = atoms.n, atoms.system[: atoms.n]
+        q = atoms.charges[:n] if self._by_species is None else self._by_species[atoms.species[:n]]
+        E = field_of(atoms, inputs)
+        out.forces[:n] += q[:, None] * E[system]
+        if needs & {"energy", "polarization"}:
+            P = sum_here(atoms, q[:, None] * atoms.unwrapped())
+            if "energy" in needs:
+                out.energy -= (P * E).sum(1)
+            if "polarization" in needs:
+                out.polarization += P
+        if "born_charges" in needs:
+            out.born_charges[:n] += q[:, None, None] * np.eye(3)

@@ -1,0 +1,122 @@
+"""Fixed Born charges in an electric field: ions that leave their sites by u_i carry P = Σ Z*_i u_i.
+
+    F = −E·P,   P_a = Σ_i Z*_i[a, b] u_i[b],   u_i = r_i − s_i·h            s_i: the site, fixed in lattice coordinates
+
+A tensor that stayed put in space would break the balance of torques. It goes with the lattice, P·h⁻¹ = Σ ζ_i Δs_i with
+ζ = h₀⁻ᵀ Z* h₀ᵀ: at fixed reduced field F then hangs on fractional positions alone and the virial is zero.
+
+| equation | name here |
+|---|---|
+| Z*, e, [field axis, displacement axis] | ``born_charges`` by species (a number or 3 × 3), or the file's ``born_charge`` |
+| ζ | per-atom attribute ``lattice_charge`` |
+| s | per-atom attribute ``site`` |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.contracts import Capabilities, Potential
+from engine.errors import InputError
+from engine.state import Attribute
+from potentials.dielectric import RESPONSES, field_of, sum_here
+
+SITE = Attribute("site", np.float64, (3,))
+LATTICE_CHARGE = Attribute("lattice_charge", np.float64, (3, 3))
+
+
+@dataclass
+class FixedBornCharges(Potential):
+    """born_charges : {species: number or 3 × 3};  file : a structure (extended XYZ, in the order of the system's atoms)
+    whose positions are the sites, with the column born_charge where it is given;  neutral : remove the mean charge, so
+    that a translation carries nothing. Without a file the sites are where the atoms are at first."""
+
+    born_charges: dict[str, Any] = field(default_factory=dict)
+    file: Path | None = None
+    neutral: bool = True
+
+    itinerant = False
+
+    def bind(self, species_names):
+        self._tensors = None
+        if self.born_charges:
+            missing = [s for s in species_names if s not in self.born_charges]
+            if missing:
+                raise InputError(f"born-charges: no charge is given for {', '.join(missing)}")
+            self._tensors = np.array([self._tensor(self.born_charges[s], s) for s in species_names])
+        elif self.file is None:
+            raise InputError("born-charges: give either born_charges by species or a file with the column born_charge")
+
+    @staticmethod
+    def _tensor(value, species):
+        value = np.asarray(value, float)
+        if value.shape not in ((), (3, 3)):
+            raise InputError(f"born-charges: the charge of {species} must be a number or three rows of three")
+        return value * np.eye(3) if value.shape == () else value
+
+    def capabilities(self):
+        return Capabilities(
+            cutoff=0.0, lists="none", takes=frozenset({"field"}),
+            provides=frozenset({"energy", "forces", "virial"}) | RESPONSES, heat_flux=False,
+        )
+
+    def _settle(self, atoms):
+        """Give each atom its site and its tensor in lattice coordinates; once, for they are kept with the atoms."""
+        n = atoms.n
+        cells = atoms.cells[atoms.system[:n]]
+        sites = np.einsum("ni,nij->nj", atoms.unwrapped(), np.linalg.inv(cells))
+        tensors = None if self._tensors is None else self._tensors[atoms.species[:n]]
+        if self.file is not None:
+            reference = self._reference(atoms)
+            if tensors is None:
+                if "born_charge" not in reference.arrays:
+                    raise InputError(f"born-charges: '{self.file}' has no column born_charge, and none are given by species")
+                tensors = reference.arrays["born_charge"].reshape(-1, 3, 3)[atoms.tags[:n]]
+            ideal = reference.get_scaled_positions(wrap=False)[atoms.tags[:n]]
+            sites = ideal + np.round(sites - ideal)
+        if self.neutral:
+            count = atoms.comm.sum(sum_here(atoms, np.ones(n)))
+            mean = atoms.comm.sum(sum_here(atoms, tensors)) / count[:, None, None]
+            tensors = tensors - mean[atoms.system[:n]]
+        atoms.declare(SITE)
+        atoms.declare(LATTICE_CHARGE)
+        atoms.set("site", sites)
+        atoms.set("lattice_charge", np.einsum("nia,nij,nbj->nab", np.linalg.inv(cells), tensors, cells))
+
+    def _reference(self, atoms):
+        import ase.io
+
+        try:
+            reference = ase.io.read(self.file)
+        except Exception as error:
+            raise InputError(f"born-charges: '{self.file}' cannot be read: {error}") from error
+        if len(reference) != atoms.comm.sum(atoms.n) or atoms.n_systems > 1:
+            raise InputError(f"born-charges: '{self.file}' has {len(reference)} atoms, the system {atoms.comm.sum(atoms.n)}; "
+                             "they must be the same atoms in the same order")
+        return reference
+
+    def compute(self, atoms, neighbors, halo, inputs, needs, out):
+        if "site" not in atoms.table:
+            self._settle(atoms)
+        n, system = atoms.n, atoms.system[: atoms.n]
+        E = field_of(atoms, inputs)
+        if atoms.n_systems == 1:
+            h = atoms.cells[0]
+            charges = np.einsum("ai,nab,jb->nij", h, atoms.lattice_charge, np.linalg.inv(h), optimize=True)
+        else:
+            h = atoms.cells[system]
+            charges = np.einsum("nai,nab,njb->nij", h, atoms.lattice_charge, np.linalg.inv(h), optimize=True)
+        out.forces[:n] += np.einsum("ni,nij->nj", E[system], charges)
+        if needs & {"energy", "polarization"}:
+            u = atoms.unwrapped() - np.einsum("na,naj->nj", atoms.site, atoms.cells[system])
+            P = sum_here(atoms, np.einsum("nij,nj->ni", charges, u))
+            if "energy" in needs:
+                out.energy -= (P * E).sum(1)
+            if "polarization" in needs:
+                out.polarization += P
+        if "born_charges" in needs:
+            out.born_charges[:n] += charges

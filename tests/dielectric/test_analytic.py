@@ -1,0 +1,180 @@
+"""The analytic dielectric models: every derivative against finite differences of the enthalpy, and its symmetries."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from engine.build import state_from_atoms
+from engine.domain.domain import Domain
+from engine.forces import Forces
+from engine.testing import random_rotation
+from potentials.dielectric import FixedCharges
+from potentials.dielectric_bonds import Bond, PolarizableBonds
+from potentials.dielectric_born import FixedBornCharges
+
+FIELD = np.array([0.13, -0.21, 0.34])
+ALL = frozenset({"energy", "forces", "virial", "polarization", "born_charges", "polarizability"})
+
+
+def crystal():
+    """A rattled, triclinic piece of an oxide whose cell is shorter than twice the cutoff of the bonds."""
+    rng = np.random.default_rng(5)
+    cell = np.array([[4.1, 0.2, 0.1], [0.3, 4.4, -0.2], [-0.1, 0.4, 4.7]])
+    s = np.array([[0, 0, 0], [0.5, 0.5, 0.1], [0.5, 0.0, 0.5], [0.02, 0.5, 0.5], [0.5, 0.52, 0.6]])
+    atoms = Atoms("BaTiO3", scaled_positions=s, cell=cell, pbc=True)
+    atoms.rattle(0.05, rng=rng)
+    return atoms
+
+
+def bonds():
+    return PolarizableBonds([
+        Bond("Ti-O", charge=0.8, parallel=0.31, perpendicular=0.12, fourth=0.4, length=2.0, decay=0.6),
+        Bond("Ba-O", charge=-0.3, parallel=0.2, perpendicular=0.15, length=2.7, decay=0.8),
+        Bond("O-O", parallel=0.05, perpendicular=0.02, fourth=-0.1, length=2.9, decay=0.7),
+    ], cutoff=4.5)
+
+
+def charges():
+    return FixedCharges({"Ba": 2.0, "Ti": 4.0, "O": -2.0})
+
+
+def born():
+    rng = np.random.default_rng(2)
+    return FixedBornCharges({"Ba": 2.7, "Ti": 7.0 * np.eye(3) + rng.normal(size=(3, 3)), "O": np.diag([-2.0, -2.1, -5.6])})
+
+
+MODELS = [charges, born, bonds]
+
+
+class Evaluated:
+    """One model on one structure, evaluated anywhere: images are kept, so that polarization never jumps."""
+
+    def __init__(self, model, atoms):
+        self.atoms, self.state = atoms, state_from_atoms(atoms)
+        model.bind(self.state.species_names)
+        domain = Domain(self.state, model.capabilities().cutoff, 0.3, sort=False)
+        self.forces = Forces(self.state, domain, {"model": model})
+        self.at(atoms.positions, atoms.cell[:], FIELD)
+        wrapped = self.state.positions[: self.state.n].copy()
+        self.shift = np.round((wrapped - atoms.positions) @ np.linalg.inv(atoms.cell[:]))
+
+    def at(self, positions, cell, field, needs=ALL):
+        state = self.state
+        shift = getattr(self, "shift", np.zeros((state.n, 3)))
+        state.cells = np.array(cell)[None]
+        state.set("positions", positions + shift @ cell)
+        self.forces.inputs.field = np.array(field)[None]
+        self.forces.domain.invalidate()
+        return self.forces(needs)
+
+    def energy(self, positions, cell, field):
+        return float(self.at(positions, cell, field, frozenset({"energy"})).energy[0])
+
+
+def slope(function, step):
+    """Central difference of sixth order."""
+    weights = {1: 45.0, 2: -9.0, 3: 1.0}
+    return sum(w * (function(k * step) - function(-k * step)) for k, w in weights.items()) / (60.0 * step)
+
+
+@pytest.fixture(params=MODELS, ids=["charges", "born", "bonds"])
+def case(request):
+    return Evaluated(request.param(), crystal())
+
+
+def copies(out):
+    return {name: array.copy() for name, array in out.items()}
+
+
+def test_forces_and_polarization_are_the_slopes_of_the_enthalpy(case):
+    x, h = case.atoms.positions, case.atoms.cell[:]
+    out = copies(case.at(x, h, FIELD))
+    n = len(x)
+    for i, a in [(0, 0), (1, 2), (2, 1), (4, 0)]:
+        d = np.zeros((n, 3))
+        d[i, a] = 1
+        assert out["forces"][i, a] == pytest.approx(-slope(lambda s: case.energy(x + s * d, h, FIELD), 2e-3), abs=1e-8)
+    for a in range(3):
+        d = np.eye(3)[a]
+        assert out["polarization"][0, a] == pytest.approx(-slope(lambda s: case.energy(x, h, FIELD + s * d), 2e-2), abs=1e-8)
+
+
+def test_born_charges_and_polarizability_are_the_slopes_of_the_polarization(case):
+    x, h = case.atoms.positions, case.atoms.cell[:]
+    out = copies(case.at(x, h, FIELD))
+    P = lambda x, E: case.at(x, h, E).polarization[0].copy()
+    for i, b in [(0, 1), (1, 2), (3, 0), (4, 2)]:
+        d = np.zeros(x.shape)
+        d[i, b] = 1
+        assert np.allclose(out["born_charges"][i, :, b], slope(lambda s: P(x + s * d, FIELD), 2e-3), atol=1e-8)
+    for b in range(3):
+        assert np.allclose(out["polarizability"][0, :, b], slope(lambda s: P(x, FIELD + s * np.eye(3)[b]), 2e-2), atol=1e-8)
+
+
+def test_virial_is_the_strain_derivative_at_fixed_voltages_and_symmetric(case):
+    x, h = case.atoms.positions, case.atoms.cell[:]
+    out = copies(case.at(x, h, FIELD))
+    for a in range(3):
+        for b in range(3):
+            unit = np.zeros((3, 3))
+            unit[a, b] = 1
+
+            def energy(s):
+                m = np.eye(3) + s * unit
+                return case.energy(x @ m, h @ m, np.linalg.solve(h @ m, h @ FIELD))
+
+            assert out["virial"][0, a, b] == pytest.approx(-slope(energy, 1e-3), abs=2e-8)
+    assert np.allclose(out["virial"][0], out["virial"][0].T, atol=1e-12)
+
+
+def test_sum_rule_and_reciprocity(case):
+    x, h = case.atoms.positions, case.atoms.cell[:]
+    out = copies(case.at(x, h, FIELD))
+    assert np.allclose(out["born_charges"][: len(x)].sum(0), 0, atol=1e-12)
+    d = 1e-4 * np.array([0.3, -0.5, 0.2])
+    up, down = (case.at(x, h, FIELD + sign * d).forces[: len(x)].copy() for sign in (1, -1))
+    assert np.allclose((up - down) / 2, np.einsum("a,nab->nb", d, out["born_charges"][: len(x)]), atol=1e-11)
+
+
+def test_turning_everything_turns_the_results():
+    """Structure and field together; fixed tensors are not part of this, for they belong to one orientation."""
+    R = random_rotation(4)
+    atoms = crystal()
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell[:] @ R.T)
+    turned.positions = atoms.positions @ R.T
+    for model in (charges, bonds):
+        here = Evaluated(model(), atoms)
+        a = copies(here.at(atoms.positions, atoms.cell[:], FIELD))
+        there = Evaluated(model(), turned)
+        b = copies(there.at(turned.positions, turned.cell[:], R @ FIELD))
+        assert a["energy"][0] == pytest.approx(b["energy"][0], abs=1e-11)
+        n = len(atoms)
+        assert np.allclose(a["forces"][:n] @ R.T, b["forces"][:n], atol=1e-11)
+        assert np.allclose(R @ a["polarizability"][0] @ R.T, b["polarizability"][0], atol=1e-11)
+        assert np.allclose(np.einsum("ab,nbc,dc->nad", R, a["born_charges"][:n], R), b["born_charges"][:n], atol=1e-11)
+
+
+def test_polarization_of_charges_follows_them_through_the_boundary():
+    case = Evaluated(charges(), crystal())
+    x, h = case.atoms.positions, case.atoms.cell[:]
+    start = case.at(x, h, FIELD).polarization[0].copy()
+    state, move = case.state, np.array([0.31, 0.0, -0.17])
+    for k in range(40):  # Ti crosses the cell about three times
+        state.positions[1] += move
+        case.forces.domain.invalidate()
+        P = case.forces(ALL).polarization[0]
+        assert np.allclose(P, start + 4.0 * (k + 1) * move, atol=1e-10)
+    assert state.images[1].any()
+
+
+def test_isolated_bond_has_the_values_of_its_table():
+    atoms = Atoms("TiO", positions=[[0, 0, 0], [0, 0, 2.0]], pbc=False)
+    model = PolarizableBonds([Bond("Ti-O", charge=0.8, parallel=0.31, perpendicular=0.12, length=2.0, decay=0.6)], cutoff=4.5)
+    state = state_from_atoms(atoms)
+    model.bind(state.species_names)
+    forces = Forces(state, Domain(state, 4.5, 0.3), {"m": model})
+    out = forces(ALL - {"virial"})
+    damping = (1 - 4.0 / 4.5**2) ** 3
+    assert np.allclose(out.polarization[0], [0, 0, 0.8 * 2.0 * damping])
+    assert np.allclose(np.diag(out.polarizability[0]), np.array([0.12, 0.12, 0.31]) * damping)
