@@ -25,7 +25,6 @@ with the virials at the two ends of the step in whose middle it happens; the err
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.linalg import expm
@@ -35,7 +34,7 @@ from engine.config.quantities import Time
 from engine.contracts import Stateful
 from engine.errors import InputError
 from integrators.operators import scale
-from integrators.stress import PressureTensor, pressure_at
+from integrators.stress import Coupling, PressureTensor, pressure_at, project, refuse_impossible
 
 MOST_STRAIN = 0.05  # of one rescaling
 
@@ -45,14 +44,11 @@ class CellRescaling(Stateful):
     pressure: PressureTensor
     time: Time = 1000.0
     compressibility: float = 0.01
-    coupling: Literal["isotropic", "anisotropic", "flexible"] = "isotropic"
+    coupling: Coupling = "isotropic"
     every: int = 10
 
     def start(self, integrator, simulation):
-        if not simulation.state.periodic.all():
-            raise InputError("a barostat needs all three directions periodic: the pressure is undefined otherwise")
-        if simulation.state.constrained:
-            raise InputError("a barostat cannot go with fixed atoms: it would move them; fix nothing, or drop the barostat")
+        refuse_impossible(simulation, "barostat 'cell-rescaling'")
         if not hasattr(integrator, "temperature"):
             raise InputError("barostat 'cell-rescaling' needs an integrator with a temperature, e.g. 'langevin' or 'bussi'")
         for name in ("time", "compressibility", "every"):
@@ -64,12 +60,12 @@ class CellRescaling(Stateful):
         state = simulation.state
         dt = self.every * integrator.step_length
         V = state.volume[:, None, None]
-        virial = simulation.forces.total("virial").copy()  # the next evaluation writes into the same array
-        P = (state.kinetic_tensor() + virial) / V
+        W = simulation.forces.total("virial").copy()  # the next evaluation writes into the same array
+        P = (state.kinetic_tensor() + W) / V
         P0 = units.GPa * pressure_at(self.pressure, integrator, simulation)
         kT = units.kB * integrator.at(simulation, integrator.temperature)[:, None, None]
         rate = self.compressibility / units.GPa / (3 * self.time) * dt
-        strain = self._project(-rate * (P0 - P) + np.sqrt(2 * kT * rate / V) * self._noise(simulation))
+        strain = project(-rate * (P0 - P) + np.sqrt(2 * kT * rate / V) * self._noise(simulation), self.coupling)
         if not (np.abs(strain) < MOST_STRAIN).all():
             raise InputError(
                 f"step {state.step}: the barostat would strain the cell by {100 * np.abs(strain).max():.0f} % at once; give it "
@@ -78,20 +74,12 @@ class CellRescaling(Stateful):
         before = simulation.kinetic_energy()
         scale(state, np.array([expm(e) for e in strain]))
         simulation.account.add("barostat", simulation.kinetic_energy() - before, state.n_systems)
-        self._strain, self._virial = strain, virial
+        self._strain, self._virial = strain, W
 
     def close(self, simulation):
         """At the end of the step: what the rescaling gave to the potential energy."""
         mean = 0.5 * (self._virial + simulation.forces.total("virial"))
         simulation.account.add("barostat", -np.einsum("sab,sab->s", mean, self._strain), simulation.state.n_systems)
-
-    def _project(self, strain):
-        """(S, 3, 3) → the strains that may occur."""
-        if self.coupling == "isotropic":
-            return np.trace(strain, axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3)
-        if self.coupling == "anisotropic":
-            return strain * np.eye(3)
-        return 0.5 * (strain + strain.transpose(0, 2, 1))
 
     @staticmethod
     def _noise(simulation):

@@ -49,4 +49,4 @@ class Langevin(Composition):
             state.velocities, state.masses, state.free, state.tags, state.system, kT, decay, simulation.seed, state.step,
             self.inner, given,
         )
-        simulation.account.add("thermostat", given, state.n_systems)
+        simulation.account.add("thermostat", state.comm.sum(given), state.n_systems)

@@ -44,6 +44,16 @@ def ornstein_uhlenbeck(velocities, masses, free, tags, system, kT, decay, seed, 
         energy[s] += 0.5 * masses[i] * change
 
 
+@njit(cache=True, error_model="numpy")
+def rescale(velocities, system, factor):
+    """v = factor v, `factor` (S,)."""
+    for i in range(velocities.shape[0]):
+        h = factor[system[i]]
+        velocities[i, 0] *= h
+        velocities[i, 1] *= h
+        velocities[i, 2] *= h
+
+
 def scale(state, strain):
     """Affine move of cells, positions and momenta by `strain` (S, 3, 3): r → r s, h → h s, p → p s⁻ᵀ.
 
