@@ -116,6 +116,7 @@ class PairPotential(Potential):
         shape = self._cutoffs.shape
         columns = [np.broadcast_to(parameters[name], shape) for name in scalars]
         self._table = np.ascontiguousarray(np.stack(columns, -1)) if columns else np.zeros((*shape, 0))
+        self._inputs = sorted({p[:-2] for p in inspect.signature(pair).parameters if p.endswith(("_i", "_j"))})
         self._drivers = {}
         self._fast = ClusterDriver(pair, self._cutoffs, self._table, self.precision)
 
@@ -129,8 +130,7 @@ class PairPotential(Potential):
         )
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
-        names = sorted({p[:-2] for p in inspect.signature(self.function).parameters if p.endswith(("_i", "_j"))})
-        values = [getattr(atoms, PER_ATOM_INPUTS[name]) for name in names]
+        values = [getattr(atoms, PER_ATOM_INPUTS[name]) for name in self._inputs]
         if "atom_virial" not in needs:
             self._fast.compute(atoms, neighbors, halo, needs, out, values)
             return
