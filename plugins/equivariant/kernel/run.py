@@ -10,14 +10,14 @@ import numpy as np
 
 from engine.kernels import compiled, simd_types
 from plugins.equivariant.description import Description
-from plugins.equivariant.kernel import plan, source, weights
+from plugins.equivariant.kernel import memory, plan, source, weights
 
 TILE = 192  # edges
 
 
 def _watched():
     """Hash of the sources that the generated text imports from: a change there makes a new file."""
-    text = "".join(Path(module.__file__).read_text() for module in (simd_types, source))
+    text = "".join(Path(module.__file__).read_text() for module in (simd_types, memory))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

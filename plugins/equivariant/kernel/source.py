@@ -17,9 +17,9 @@ import numpy as np
 from numba import njit
 
 from engine.kernels.simd import cos, exp, fused, hsum, load, select, sin, splat, sqrt, store
-from plugins.equivariant.kernel.memory import item
+from plugins.equivariant.kernel.memory import compiler, item
 
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={{"contract", "reassoc", "nsz", "arcp"}})
+compiled = compiler("{dtype}")
 
 
 @njit(inline="always")
@@ -220,7 +220,7 @@ def write(p: Plan, registers: int) -> str:
     d, lanes, layout = p.description, p.lanes, Layout(p)
     real = f"np.{d.dtype}"
     embed = p.buffers["two_h0"]
-    text = [HEADER.format(real=real, lanes=lanes).replace('"ONE"', ""), "",
+    text = [HEADER.format(real=real, dtype=d.dtype, lanes=lanes), "",
             matrices.functions(lanes, registers),
             geometry.function(d.l_max, d.bessel, d.envelope, lanes).replace("ONE * ", ""), "",
             tensors.functions(d.l_max, d.layers, p.channels, lanes)]

@@ -1,0 +1,90 @@
+"""Inference of one local model: our generated kernel beside nequip's ahead-of-time compiled Allegro, same weights.
+
+    nequip-compile model.ckpt model.nequip.pt2 --device cpu --mode aotinductor --target ase
+    engine convert model.ckpt model/ --trust
+    taskset -c 0 python benchmarks/learned_inference.py model/ --theirs model.nequip.pt2 [--atoms 192 1536]
+
+Energy and forces from positions and a ready neighbor list (theirs of the cutoff, ours with the skin of a run), the two
+interleaved; medians. No time is printed where forces differ by more than `--tolerance`. Needs the extra `bench`, in
+an environment that has nequip and nequip-allegro.
+"""
+
+import argparse
+import os
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from ase.build import bulk
+
+from engine.build import state_from_atoms
+from engine.domain.domain import Domain
+from plugins.equivariant import folder
+from plugins.equivariant.kernel.run import Kernel
+
+CRYSTALS = {192: (4, 4, 3), 1536: (8, 8, 6), 12000: (15, 20, 10)}
+
+
+def ours(path, atoms, threads):
+    """A function of no arguments that returns forces, and the number of edges."""
+    d, arrays = folder.load(path)
+    kernel = Kernel(d, arrays, threads)
+    state = state_from_atoms(atoms)
+    domain = Domain(state, d.cutoff, skin=0.5, sort=False)
+    domain.refresh()
+    lists = domain.neighbors.full(d.cutoff)
+    species = np.zeros(state.n_all, np.int32)
+    edges = len(domain.neighbors.edges(d.cutoff).centre)
+
+    def call():
+        forces, energy = np.zeros((state.n_all, 3)), np.zeros(state.n)
+        kernel(state.positions, species, state.system, lists.offsets, lists.indices, forces, energy)
+        domain.halo.reverse(forces)
+        return forces[: state.n]
+    return call, edges
+
+
+def theirs(path, atoms):
+    from nequip.integrations.ase import NequIPCalculator
+
+    calculator = NequIPCalculator.from_compiled_model(path, device="cpu")
+    data = calculator.atoms_to_data(atoms)
+    return lambda: calculator.call_model(dict(data))["forces"].detach().numpy()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--theirs")
+    parser.add_argument("--atoms", type=int, nargs="+", default=[192, 1536])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--tolerance", type=float, default=1e-5)
+    arguments = parser.parse_args()
+    for count in arguments.atoms:
+        atoms = bulk("Cu", cubic=True) * CRYSTALS[count]
+        atoms.rattle(0.1, seed=0)
+        call, edges = ours(arguments.model, atoms, arguments.threads)
+        rows = {"ours": call}
+        if arguments.theirs:
+            rows["nequip-allegro, compiled"] = theirs(arguments.theirs, atoms)
+            difference = np.abs(rows["ours"]() - rows["nequip-allegro, compiled"]()).max()
+            print(f"{count} atoms: forces differ by at most {difference:.1e} eV/Å")
+            if not difference < arguments.tolerance:
+                raise SystemExit("forces differ: no times")
+        times = {name: [] for name in rows}
+        for _ in range(arguments.repeats):
+            for name, function in rows.items():
+                function()
+                start = time.perf_counter()
+                function()
+                times[name].append(time.perf_counter() - start)
+        mine = np.median(times["ours"])
+        for name, values in times.items():
+            print(f"{count} atoms, {edges} edges: {name}: {1e3 * np.median(values):.2f} ms "
+                  f"(min {1e3 * min(values):.2f}); ratio {np.median(values) / mine:.1f}")
+
+
+if __name__ == "__main__":
+    main()
