@@ -161,7 +161,7 @@ def _medians(fractional, work, where, across, low, high, share, comm):
     regions = len(share)
     rows = np.arange(regions)
     a, b = low[rows, across], high[rows, across]
-    b = b + 1e-12 * np.maximum(b - a, 1e-3)
+    b = b + 1e-12  # the last atom is inside, and no interval is empty
     x = fractional[np.arange(len(where)), across[where]]
     total = comm.sum(np.bincount(where, weights=work, minlength=regions).astype(np.int64))
     goal = share * total

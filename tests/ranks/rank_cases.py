@@ -1,0 +1,190 @@
+"""What is run on 1, 2, 3, 4 ranks and must come out the same: ``mpiexec -n N python -m rank_cases FILE`` runs all, once.
+
+A case is a function of the communicator that returns arrays in the order of tags (on rank 0).
+"""
+
+import pickle
+import sys
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+
+from engine.build import state_from_atoms, thermalise
+from engine.domain.domain import Domain
+from engine.domain.migration import share_out
+from engine.forces import Forces
+from engine.parallel import world
+from engine.simulation import Simulation
+from integrators.langevin import Langevin
+from integrators.nve import NVE
+from potentials.eam.zhou import ZhouEAM
+from potentials.pair.lennard_jones import LennardJones
+
+CASES = {}
+ALL = frozenset({"energy", "forces", "virial", "atom_energy", "atom_virial"})
+
+
+def case(function):
+    CASES[function.__name__] = function
+    return function
+
+
+def rattled(atoms, amplitude, seed=1):
+    atoms = atoms.copy()
+    atoms.positions += np.random.default_rng(seed).normal(scale=amplitude, size=atoms.positions.shape)
+    return atoms
+
+
+def copper(repeat=(5, 5, 5), amplitude=0.1):
+    return rattled(bulk("Cu", cubic=True) * repeat, amplitude)
+
+
+def argon(repeat=4, amplitude=0.3):
+    return rattled(bulk("Ar", cubic=True, a=5.4).repeat(repeat), amplitude)
+
+
+def triclinic(atoms, seed=3, amount=0.12):
+    atoms = atoms.copy()
+    strain = np.eye(3) + np.random.default_rng(seed).uniform(-amount, amount, (3, 3))
+    atoms.set_cell(atoms.cell[:] @ strain, scale_atoms=True)
+    return atoms
+
+
+def lj():
+    return LennardJones(epsilon=0.0104, sigma=3.4, cutoff=8.5, truncation="shifted")
+
+
+def ordered(comm, state, arrays):
+    """Arrays with owned rows of every rank, in the order of tags, on rank 0."""
+    rows = comm.gather_rows({"tags": state.tags[: state.n], **{k: v[: state.n] for k, v in arrays.items()}})
+    if rows is None:
+        return {}
+    order = np.argsort(rows.pop("tags"))
+    return {k: v[order] for k, v in rows.items()}
+
+
+def evaluated(comm, potential, atoms, skin=0.6, needs=ALL):
+    """Everything that a potential says about a structure, after a few rebuilds in which atoms migrate."""
+    state = state_from_atoms(atoms)
+    share_out(state, comm)
+    potential.bind(state.species_names)
+    domain = Domain(state, potential.capabilities().cutoff, skin)
+    forces = Forces(state, domain, {"potential": potential})
+    forces(needs)
+    rng = np.random.default_rng(8)
+    for _ in range(2):  # two big moves there and back
+        step = rng.normal(scale=1.5, size=(len(atoms) if hasattr(atoms, "positions") else sum(map(len, atoms)), 3))
+        for sign in (1, -1):
+            state.set("positions", state.positions[: state.n] + sign * step[state.tags[: state.n]])
+            domain.refresh()
+    assert domain.rebuilds == 5
+    out = forces(needs)
+    pairs = comm.sum(len(domain.neighbors.half(domain.cutoff).indices))
+    full = comm.sum(len(domain.neighbors.full(domain.cutoff).indices))
+    arrays = {k: v for k, v in out.items() if k in ("forces", "atom_energy", "atom_virial")}
+    sums = {k: v.copy() for k, v in out.items() if k not in arrays}
+    owned = comm.gather(state.n)
+    return {**ordered(comm, state, arrays), **sums, "pairs": np.array([pairs, full]), "owned": np.array(owned)}
+
+
+@case
+def lj_forces(comm):
+    return evaluated(comm, lj(), argon())
+
+
+@case
+def lj_triclinic(comm):
+    return evaluated(comm, lj(), triclinic(argon(3)))
+
+
+@case
+def lj_cutoff_beyond_the_box(comm):
+    return evaluated(comm, lj(), triclinic(argon(1)))
+
+
+@case
+def lj_slab(comm):
+    atoms = argon(3)
+    atoms.pbc = True, True, False
+    return evaluated(comm, lj(), atoms)
+
+
+@case
+def lj_cluster_without_a_cell(comm):
+    atoms = argon(3)
+    return evaluated(comm, lj(), Atoms(atoms.symbols, atoms.positions))
+
+
+@case
+def two_atoms(comm):
+    return evaluated(comm, lj(), Atoms("Ar2", [[1, 1, 1], [4.6, 1.2, 0.9]], cell=[12, 13, 14], pbc=True))
+
+
+@case
+def one_atom(comm):
+    return evaluated(comm, lj(), Atoms("Ar", [[1, 1, 1]], cell=[[6, 0, 0], [1, 6, 0], [0, 2, 5]], pbc=True))
+
+
+@case
+def eam_forces(comm):
+    return evaluated(comm, ZhouEAM(), copper((4, 4, 4)))
+
+
+@case
+def eam_triclinic_alloy(comm):
+    atoms = triclinic(copper((3, 3, 4)))
+    atoms.symbols[::3] = "Ni"
+    return evaluated(comm, ZhouEAM(), atoms)
+
+
+@case
+def several_systems(comm):
+    images = [copper((2, 2, 2)), triclinic(copper((3, 2, 2))), copper((1, 1, 2)), copper((2, 3, 2)), copper((1, 1, 1))]
+    return evaluated(comm, ZhouEAM(), images)
+
+
+def trajectory(comm, atoms, potential, integrator, steps, temperature, seed=11, **options):
+    state = state_from_atoms(atoms)
+    thermalise(state, temperature, seed)
+    simulation = Simulation(state, potential, integrator, seed=seed, comm=comm, **options)
+    before = simulation.conserved()
+    simulation.run(steps)
+    drift = simulation.conserved() - before
+    pressure = simulation.pressure_tensor()
+    state = simulation.state
+    rebuilds = simulation.domain.rebuilds
+    return {**ordered(comm, state, {"unwrapped": state.unwrapped(), "velocities": state.velocities}),
+            "energy": simulation.potential_energy(), "drift": drift, "pressure": pressure,
+            "temperature": simulation.temperature(), "cells": state.cells.copy(), "rebuilds": np.array(rebuilds)}
+
+
+@case
+def copper_nve(comm):
+    return trajectory(comm, bulk("Cu", cubic=True) * (6, 5, 5), ZhouEAM(), NVE(timestep=2.0), 400, 600, skin=0.5)
+
+
+@case
+def copper_langevin(comm):
+    integrator = Langevin(timestep=2.0, temperature=300, friction=0.01)
+    return trajectory(comm, bulk("Cu", cubic=True) * (4, 4, 4), ZhouEAM(), integrator, 1000, 300, skin=0.3)
+
+
+@case
+def melt(comm):
+    """Disordered copper, where any difference grows: 50 steps only."""
+    return trajectory(comm, copper((4, 4, 4), 0.35), ZhouEAM(), NVE(timestep=1.0), 50, 2500, skin=0.4)
+
+
+def main(path):
+    comm = world()
+    results = {}
+    for name, function in CASES.items():
+        results[name] = function(comm)
+    if comm.rank == 0:
+        with open(path, "wb") as file:
+            pickle.dump(results, file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

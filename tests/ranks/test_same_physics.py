@@ -1,0 +1,63 @@
+"""The same physics on any number of ranks: every case of ``rank_cases.py`` on 2, 3 and 4 against one."""
+
+import pickle
+
+import numpy as np
+import pytest
+from rank_cases import CASES
+from rank_launch import mpiexec
+
+from engine.parallel import Serial
+
+pytestmark = pytest.mark.mpi
+RANKS = (2, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """{number of ranks: {case: arrays}}, each number of ranks run once."""
+    folder = tmp_path_factory.mktemp("ranks")
+    known = {1: {name: function(Serial()) for name, function in CASES.items()}}
+
+    def of(ranks, again=0):
+        key = (ranks, again) if again else ranks
+        if key not in known:
+            path = folder / f"{ranks}-{again}.pickle"
+            mpiexec(ranks, "-m", "rank_cases", path)
+            known[key] = pickle.loads(path.read_bytes())
+        return known[key]
+
+    return of
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("name", list(CASES))
+def test_same_as_one_rank(results, name, ranks):
+    alone, together = results(1)[name], results(ranks)[name]
+    assert set(alone) == set(together)
+    for key, expected in alone.items():
+        value = together[key]
+        if key == "owned":
+            assert value.sum() == expected.sum() and len(value) == ranks
+        elif key in ("pairs", "rebuilds"):  # counted, not computed: pair by pair the same
+            assert (value == expected).all(), f"{key}: {value} against {expected}"
+        elif key == "unwrapped":
+            assert np.abs(value - expected).max() < 1e-9, f"trajectories differ by {np.abs(value - expected).max():.2g} Å"
+        else:
+            scale = max(np.abs(expected).max(), 1e-3)
+            limit = 1e-8 if key in ("drift", "velocities") else 1e-10
+            assert np.abs(value - expected).max() < limit * scale, f"{key} differs by {np.abs(value - expected).max() / scale:.2g}"
+
+
+def test_repeats_are_bitwise_equal(results):
+    first, second = results(3), results(3, again=1)
+    for name in CASES:
+        for key in first[name]:
+            assert np.array_equal(first[name][key], second[name][key]), f"{name}: {key}"
+
+
+def test_some_rank_was_empty_and_work_is_even(results):
+    assert (results(4)["two_atoms"]["owned"] == 0).sum() == 2
+    for ranks in RANKS:
+        owned = results(ranks)["lj_forces"]["owned"]
+        assert owned.max() <= 1.06 * owned.mean()
