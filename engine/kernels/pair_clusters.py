@@ -113,6 +113,7 @@ def _body(names, width, mixed, species, energy, masked):
 
 def generate(names, width, mixed, species, energy):
     """Source of the driver for a pair function with these argument names after r2, and its per-atom inputs."""
+    names = [f"p_{name}" for name in names]  # so that no parameter's name is one of the driver's own
     real = "float32" if mixed else "float64"
     scalars = [name for name in names if not name.endswith(("_i", "_j"))]
     atoms = sorted({name[:-2] for name in names if name.endswith(("_i", "_j"))})

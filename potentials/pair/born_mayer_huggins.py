@@ -1,0 +1,31 @@
+"""Born–Mayer–Huggins: u(r) = A e^{(σ − r)/ρ} − C/r⁶ − D/r⁸  (M. P. Tosi and F. G. Fumi, J. Phys. Chem. Solids 25, 45 (1964)).
+
+D is positive for the attractive dipole–quadrupole term, as in the paper (LAMMPS's ``born`` has the opposite sign).
+"""
+
+from dataclasses import dataclass
+
+from engine.kernels.simd import exp, sqrt
+from potentials.pair.parameters import EnergyParameter, LengthParameter, SpeciesPairs, parameter
+
+
+def born_mayer_huggins(r2, A, rho, sigma, C, D, shift, slope):
+    """Energy and −dE/dr / r at squared distance `r2`."""
+    r = sqrt(r2)
+    repulsion = A * exp((sigma - r) / rho)
+    c6 = C / (r2 * r2 * r2)
+    c8 = D / (r2 * r2 * r2 * r2)
+    return repulsion - c6 - c8 - shift - slope * r, (repulsion / rho + slope) / r - (6.0 * c6 + 8.0 * c8) / r2
+
+
+@dataclass(kw_only=True)
+class BornMayerHuggins(SpeciesPairs):
+    """A in eV, rho and sigma in Å, C in eV·Å⁶ and D in eV·Å⁸ (both 0 unless given); numbers for all pairs, or under `pairs`."""
+
+    A: EnergyParameter = None
+    rho: LengthParameter = None
+    sigma: LengthParameter = None
+    C: parameter("eV*angstrom**6", "dipole–dipole dispersion") = 0.0
+    D: parameter("eV*angstrom**8", "dipole–quadrupole dispersion") = 0.0
+    function = staticmethod(born_mayer_huggins)
+    UNITS = {"A": "eV", "rho": "angstrom", "sigma": "angstrom", "C": "eV*angstrom**6", "D": "eV*angstrom**8"}
