@@ -9,8 +9,8 @@ import typer
 
 def evaluate(
     input: Annotated[str, typer.Argument(help="input file with the potential (and, without --structure, the system)")],
-    structure: Annotated[str, typer.Option(help="structure file, all its frames, instead of the input's system")] = None,
-    output: Annotated[str, typer.Option(help="extended XYZ file to write energies, forces and stresses to")] = None,
+    structure: Annotated[str | None, typer.Option(help="structure file, all its frames, instead of the input's system")] = None,
+    output: Annotated[str | None, typer.Option(help="extended XYZ file to write energies, forces and stresses to")] = None,
 ):
     """Energies, forces and virials of a structure file."""
     from pathlib import Path

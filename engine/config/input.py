@@ -9,9 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from engine.config.plugins import describe
-from engine.config.quantities import Charge, InputFile, Length, Mass
+from engine.config.quantities import Charge, InputFile, Length, Mass, Temperature
 from engine.config.ramp import ramped
-from engine.config.quantities import Temperature
 from engine.errors import InputError, nearest
 
 
@@ -24,13 +23,13 @@ class Crystal(Table):
 
     structure: Literal["fcc", "bcc", "sc", "hcp", "diamond", "zincblende", "rocksalt", "cesiumchloride", "fluorite", "wurtzite"]
     species: str = Field(description="chemical symbol, or formula such as NaCl for structures of two species")
-    a: Length
-    c: Length | None = None
+    a: Length = Field(gt=0, description="lattice constant, Å")
+    c: Length | None = Field(None, gt=0)
     cubic: bool = True
 
 
 class Velocities(Table):
-    temperature: ramped(Temperature)
+    temperature: ramped(Temperature)  # type: ignore[valid-type]
     exact: bool = Field(True, description="scale each system to have that temperature exactly")
 
 
@@ -51,7 +50,7 @@ class Fixed(Table):
 
 class System(Table):
     structure: InputFile | None = Field(None, description="any file that ASE reads")
-    frames: str = Field("-1", description="which frames of the file, as in ASE (':' for all, each one system)")
+    frames: str = Field("-1", pattern=r"^-?\d+$|^(-?\d+)?:(-?\d+)?(:(-?\d+)?)?$", description="which frames of the file, as in ASE (':' for all, each one system)")
     crystal: Crystal | None = None
     replicate: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
     copies: PositiveInt = Field(1, description="systems that start from the same structure")
@@ -96,7 +95,7 @@ class RunTable(Table):
     precision: Literal["double", "mixed"] = "double"
     device: Literal["cpu", "gpu"] = "cpu"
     max_time: str | None = Field(None, pattern=r"^\d+:\d{2}(:\d{2})?$", description="hours:minutes:seconds")
-    skin: Length | None = Field(None, description="Å beyond the cutoff that lists reach")
+    skin: Length | None = Field(None, ge=0, description="Å beyond the cutoff that lists reach")
     tune: Literal["counted", "clock"] = "counted"
 
 
@@ -141,9 +140,9 @@ def parse(raw, folder=".", name="input") -> Input:
     try:
         return Input.model_validate(raw, context={"folder": str(folder)})
     except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "extra_forbidden":
-            raise InputError(_unknown(first, name)) from None
+        unknown = next((e for e in error.errors() if e["type"] == "extra_forbidden"), None)
+        if unknown is not None:  # first, as a misspelt key is often a missing one too
+            raise InputError(_unknown(unknown, name)) from None
         raise InputError(f"{name}: {describe(error, '')}") from None
 
 

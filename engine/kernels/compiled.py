@@ -95,6 +95,7 @@ def load(source: str, functions: dict | None = None, name: str = "kernel"):
             file.write(text)
         os.replace(temporary, path)
     spec = importlib.util.spec_from_file_location(f"engine_generated.{key}", path)
+    assert spec is not None and spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
