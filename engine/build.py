@@ -33,11 +33,8 @@ def state_from_atoms(atoms, species_names=None):
     first = 0
     for s, a in enumerate(images):
         rows = slice(first, first + len(a))
+        check_cell(a)
         missing = ~periodic & (np.linalg.norm(a.cell[:], axis=1) < 1e-8)
-        if (np.linalg.norm(a.cell[:], axis=1) < 1e-8)[periodic].any() or (
-            periodic.all() and abs(np.linalg.det(a.cell[:])) < 1e-6
-        ):
-            raise InputError("the structure says that a direction is periodic but gives no cell vector for it")
         state.open_vectors |= missing
         state.cells[s], state.origin[s] = cells_.complete(np.where(missing[:, None], 0, a.cell[:]), periodic, a.positions) \
             if missing.any() else (a.cell[:], np.zeros(3))
@@ -60,6 +57,20 @@ def state_from_atoms(atoms, species_names=None):
     if (state.masses <= 0).any():
         raise InputError(f"atom {int(np.argmin(state.masses))} has mass {state.masses.min()}; masses must be positive")
     return state
+
+
+def check_cell(atoms):
+    """Refuse a periodic direction without a cell vector, and vectors that span no volume."""
+    if not np.isfinite(atoms.cell[:]).all():
+        raise InputError("the cell has a vector that is not a number")
+    lengths = np.linalg.norm(atoms.cell[:], axis=1)
+    for name, length in zip("abc", lengths * np.asarray(atoms.pbc), strict=True):
+        if atoms.pbc["abc".index(name)] and length < 1e-8:
+            raise InputError(f"the structure says that direction {name} is periodic but gives no cell vector for it")
+    given = atoms.cell[:][lengths >= 1e-8]
+    unit = given / np.linalg.norm(given, axis=1)[:, None]
+    if len(given) and np.linalg.svd(unit, compute_uv=False).min() < 1e-6:
+        raise InputError("the cell vectors lie in a plane or on a line: they span no volume")
 
 
 def _free_components(atoms):

@@ -17,6 +17,14 @@ class PhysicsError(EngineError):
     code = 3
 
 
+def shown(path) -> str:
+    """A path as a person would write it: relative where it lies below the working directory."""
+    import os
+
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
 def nearest(word: str, allowed) -> str:
     """` (did you mean 'x'?)` for the closest of `allowed`, or an empty string."""
     import difflib

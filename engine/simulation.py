@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine import units
+from engine.config.ramp import check_systems
 from engine.contracts import Account
 from engine.domain.domain import Domain
 from engine.domain.migration import share_out
@@ -71,6 +72,7 @@ class Simulation:
 
     def set_integrator(self, integrator):
         self.integrator = integrator
+        check_systems([integrator, *filter(None, [getattr(integrator, "barostat", None)])], self.state.n_systems)
         integrator.start(self)
 
     def attach(self, function, every=1, needs=frozenset()):

@@ -56,7 +56,12 @@ def make(table: dict, index: int, folder) -> Stage:
         return plugins.make("stages", {"kind": kind, **table}, where, folder)
     if "integrator" not in table:
         raise InputError(f"{where}.integrator is missing; there are: {', '.join(plugins.registry.names('integrators'))}")
-    steps = table.pop("steps", None)
+    if not isinstance(table["integrator"], str):
+        raise InputError(f"{where}.integrator = {table['integrator']!r}: must be a name, one of: "
+                         f"{', '.join(plugins.registry.names('integrators'))}; its keys stand beside it")
+    if "steps" not in table:
+        raise InputError(f"{where}.steps is missing: how many steps the stage takes")
+    steps = table.pop("steps")
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
         raise InputError(f"{where}.steps = {steps!r}: must be a whole number of steps, 0 or more")
     levels = table.pop("levels", None)

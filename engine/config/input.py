@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -45,12 +46,12 @@ class Group(Table):
 
 class Fixed(Table):
     group: str
-    components: str = Field("xyz", pattern="^[xyz]{1,3}$")
+    components: Literal["x", "y", "z", "xy", "xz", "yz", "xyz"] = "xyz"
 
 
 class System(Table):
     structure: InputFile | None = Field(None, description="any file that ASE reads")
-    frames: str = Field("-1", pattern=r"^-?\d+$|^(-?\d+)?:(-?\d+)?(:(-?\d+)?)?$", description="which frames of the file, as in ASE (':' for all, each one system)")
+    frames: str = Field("-1", description="which frames of the file, as in ASE (':' for all, each one system)")
     crystal: Crystal | None = None
     replicate: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
     copies: PositiveInt = Field(1, description="systems that start from the same structure")
@@ -60,6 +61,13 @@ class System(Table):
     charges: dict[str, Charge] = {}
     groups: dict[str, Group] = {}
     fixed: list[Fixed] = []
+
+    @field_validator("frames")
+    @classmethod
+    def _slice(cls, value):
+        if not re.fullmatch(r"-?\d+|(-?\d+)?:(-?\d+)?(:(-?\d+)?)?", value):
+            raise ValueError("must be an index or a slice, such as '-1', ':' or '0:10:2'")
+        return value
 
     @model_validator(mode="after")
     def _one_source(self):
@@ -94,9 +102,16 @@ class RunTable(Table):
     threads: PositiveInt | None = Field(None, description="threads of each rank; by default its share of the cores")
     precision: Literal["double", "mixed"] = "double"
     device: Literal["cpu", "gpu"] = "cpu"
-    max_time: str | None = Field(None, pattern=r"^\d+:\d{2}(:\d{2})?$", description="hours:minutes:seconds")
+    max_time: str | None = Field(None, description="hours:minutes:seconds")
     skin: Length | None = Field(None, ge=0, description="Å beyond the cutoff that lists reach")
     tune: Literal["counted", "clock"] = "counted"
+
+    @field_validator("max_time")
+    @classmethod
+    def _clock(cls, value):
+        if value is not None and not re.fullmatch(r"\d+:\d{2}(:\d{2})?", value):
+            raise ValueError("must be hours:minutes or hours:minutes:seconds, such as '23:50:00'")
+        return value
 
 
 class Input(Table):

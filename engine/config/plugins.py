@@ -25,6 +25,9 @@ def make(group, table, where, folder=None, default=None):
     except InputError as error:
         raise InputError(f"{where}.kind: {error}") from error
     for key, nested in NESTED.items():
+        if key in table and isinstance(table[key], str | int | float | list):
+            raise InputError(f"{where}.{key} = {table[key]!r}: must be a table such as {{ kind = .., ... }}; "
+                             f"kinds: {', '.join(registry.names(nested))}")
         if isinstance(table.get(key), dict):
             table[key] = make(nested, table[key], f"{where}.{key}", folder)
     return instantiate(cls, table, where, folder)
@@ -60,6 +63,9 @@ def adapter(cls):
 def describe(error: ValidationError, where: str) -> str:
     """The first problem of a pydantic error in one line: the key, what was given, what is allowed."""
     first = error.errors()[0]
+    if first["type"] == "list_type" and isinstance(first["input"], dict) and len(first["loc"]) == 1:
+        key = first["loc"][0]
+        return f"{key}: must be a list of tables: write [[{key}]], not [{key}]"
     place = ".".join([where, *(str(p) for p in first["loc"] if p != "function-before" and not str(p).startswith("function"))])
     place = place.strip(".")
     if first["type"] in ("missing", "missing_argument"):

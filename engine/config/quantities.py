@@ -1,6 +1,8 @@
 """Quantities with units: numbers are in the documented unit, strings carry their own (``"2.5 MV/cm"``)."""
 
+import math
 from functools import lru_cache
+from numbers import Real
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
@@ -38,22 +40,34 @@ def convert(value: Any, unit: str) -> Any:
         raise ValueError(f"'{value}' is not in a unit that converts to {unit}") from error
 
 
-def quantity(unit: str, description: str):
-    """An annotated float: accepts a number in `unit` or a string with a unit."""
+def number(value: Any, unit: str, least: float | None = None) -> Any:
+    """`value` converted to `unit` if it is a finite number, not below `least`; ValueError in words if not."""
+    value = convert(value, unit)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"must be a number in {unit}, or a string with a unit")
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    if least is not None and value < least:
+        raise ValueError(f"must not be less than {least:g} {unit}")
+    return float(value)
+
+
+def quantity(unit: str, description: str, least: float | None = None):
+    """An annotated float: accepts a finite number in `unit`, from `least` up, or a string with a unit."""
     schema = {
-        "anyOf": [{"type": "number"}, {"type": "string"}],
+        "anyOf": [{"type": "number", **({} if least is None else {"minimum": least})}, {"type": "string"}],
         "description": f"{description}; a number in {unit}, or a string with a unit",
         "unit": unit,
     }
-    return Annotated[float, BeforeValidator(lambda value: convert(value, unit)), WithJsonSchema(schema)]
+    return Annotated[float, BeforeValidator(lambda value: number(value, unit, least)), WithJsonSchema(schema)]
 
 
-Time = quantity("fs", "time")
+Time = quantity("fs", "time", least=0)
 Frequency = quantity("1/fs", "rate")
 Friction = Frequency
-Temperature = quantity("K", "temperature")
+Temperature = quantity("K", "temperature", least=0)
 Pressure = quantity("GPa", "pressure")
-Length = quantity("angstrom", "length")
+Length = quantity("angstrom", "length", least=0)
 Energy = quantity("eV", "energy")
 Mass = quantity("u", "mass")
 Charge = quantity("e", "charge")

@@ -7,25 +7,24 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.build import state_from_atoms, thermalise
+from engine.build import check_cell, state_from_atoms, thermalise
 from engine.config.input import System
 from engine.config.ramp import Ramp
-from engine.errors import InputError, nearest
+from engine.errors import InputError, nearest, shown
 
 
 def build_state(system: System, seed: int):
     images = _read(system) if system.structure else [_crystal(system.crystal)]
-    if system.periodic is not None:
-        for atoms in images:
-            atoms.pbc = system.periodic
-    images = [atoms * system.replicate for atoms in images] * system.copies
-    state = state_from_atoms(images)
+    try:
+        state = _state(system, images)
+    except InputError as error:
+        raise InputError(f"{f'system.structure: {shown(system.structure)}' if system.structure else 'system'}: {error}") from None
     for table, name in ((system.masses, "masses"), (system.charges, "charges")):
         for species, value in table.items():
             _known(species, state, f"system.{name}")
+            if name == "masses" and value <= 0:
+                raise InputError(f"system.masses.{species} = {value}: masses must be positive")
             getattr(state, name)[: state.n][state.species[: state.n] == state.species_names.index(species)] = value
-    if (state.masses <= 0).any():
-        raise InputError("system.masses: masses must be positive")
     for name, group in system.groups.items():
         _add_group(state, name, group)
     for fixed in system.fixed:
@@ -42,20 +41,46 @@ def build_state(system: System, seed: int):
     return state
 
 
+def _state(system, images):
+    for atoms in images:
+        if system.periodic is not None:
+            atoms.pbc = system.periodic
+        if max(system.replicate) > 1 and len(atoms):
+            check_cell(atoms)
+            for d in range(3):
+                if system.replicate[d] > 1 and not atoms.cell[d].any():
+                    raise InputError(f"system.replicate = {list(system.replicate)}: direction {'abc'[d]} has no cell vector")
+            atoms *= system.replicate
+    return state_from_atoms(images * system.copies)
+
+
 def _read(system):
     import ase.io
+    from ase.io.formats import UnknownFileTypeError
 
     path = Path(system.structure)
+    where = f"system.structure: {shown(path)}"
     if not path.exists():
-        raise InputError(f"system.structure: the file {path} does not exist")
+        raise InputError(f"{where} does not exist")
+    if path.is_dir():
+        raise InputError(f"{where} is a folder; name a file that ASE reads")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             images = ase.io.read(path, index=system.frames)
+    except UnknownFileTypeError:
+        raise InputError(f"{where} is empty or of no format that ASE knows") from None
+    except (StopIteration, IndexError):
+        raise InputError(f"{where} has no frame {system.frames}, or none at all") from None
+    except KeyError as error:
+        raise InputError(f"{where} cannot be read as a structure: it has no {error}, or that is no element") from None
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"system.structure: {path} cannot be read as a structure ({reason})") from None
-    return images if isinstance(images, list) else [images]
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{where} cannot be read as a structure: {reason[:200]}") from None
+    images = images if isinstance(images, list) else [images]
+    if not images:
+        raise InputError(f"{where} has no frame {system.frames}, or none at all")
+    return images
 
 
 def _crystal(crystal):
@@ -65,7 +90,8 @@ def _crystal(crystal):
         cubic = crystal.cubic and crystal.structure not in ("hcp", "wurtzite")
         return bulk(crystal.species, crystal.structure, a=crystal.a, c=crystal.c, cubic=cubic)
     except Exception as error:
-        raise InputError(f"system.crystal cannot be built: {error}") from None
+        reason = f"'{error.args[0]}' is no element" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise InputError(f"system.crystal cannot be built: {reason}") from None
 
 
 def _known(species, state, where):

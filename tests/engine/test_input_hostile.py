@@ -168,7 +168,7 @@ INPUTS = {
     # structure files
     "structure missing": (structure("nothing.xyz"), ["nothing.xyz", "does not exist"]),
     "structure a folder": (structure("folder"), ["folder"]),
-    "structure empty": (structure("empty.xyz"), ["empty.xyz"]),
+    "structure empty": (structure("empty.xyz"), ["empty.xyz", "empty"]),
     "structure cut off": (structure("short.xyz"), ["short.xyz"]),
     "structure of text": (structure("text.xyz"), ["text.xyz"]),
     "structure with NaN": (structure("nan.xyz"), ["nan.xyz", "not a number"]),
@@ -176,7 +176,7 @@ INPUTS = {
     "structure with a flat cell": (structure("flat.xyz"), ["flat.xyz", "cell"]),
     "structure without a cell": (structure("nocell.xyz"), ["nocell.xyz", "cell"]),
     "structure without atoms": (structure("none.xyz"), ["none.xyz", "no atoms"]),
-    "structure of unknown elements": (structure("unknown.xyz"), ["unknown.xyz"]),
+    "structure of unknown elements": (structure("unknown.xyz"), ["unknown.xyz", "Qq"]),
     "no such frame": (structure("good.xyz").replace("replicate", 'frames = "7"\nreplicate'), ["good.xyz", "7"]),
     "frames unreadable": (structure("good.xyz").replace("replicate", 'frames = "last"\nreplicate'), ["good.xyz", "last"]),
 }
@@ -189,7 +189,7 @@ def write_structures(folder):
     (folder / "empty.xyz").write_text("")
     (folder / "short.xyz").write_text("\n".join(text.splitlines()[:4]) + "\n")
     (folder / "text.xyz").write_text("Dear reader,\nthere are no atoms here.\n")
-    (folder / "nan.xyz").write_text(text.replace("1.805", "nan"))
+    (folder / "nan.xyz").write_text("\n".join(text.splitlines()[:-1] + ["Cu nan 0.0 0.0"]) + "\n")
     (folder / "binary.foo").write_bytes(bytes(range(256)))
     flat = good.copy()
     flat.set_cell(np.diag([3.6, 3.6, 0.0]), scale_atoms=False)
