@@ -48,8 +48,8 @@ class Serial:
         """True on all ranks if it is on one."""
         return bool(flag)
 
-    def gather(self, thing):
-        """[thing of rank 0, thing of rank 1, ...] on all ranks; small Python objects."""
+    def gather(self, thing, root=None):
+        """[thing of rank 0, thing of rank 1, ...] on all ranks, or on rank `root` only (None elsewhere)."""
         return [thing]
 
     def gather_rows(self, arrays):
@@ -113,8 +113,8 @@ class MPI(Serial):
         self.waited += time.perf_counter() - start
         return bool(out[0])
 
-    def gather(self, thing):
-        return self.communicator.allgather(thing)
+    def gather(self, thing, root=None):
+        return self.communicator.allgather(thing) if root is None else self.communicator.gather(thing, root)
 
     def gather_rows(self, arrays):
         out = {}
@@ -191,30 +191,32 @@ def world():
 
 
 def _end_together(comm):
-    """An exception that nobody catches on one rank ends all ranks, with one traceback where several ranks raise."""
+    """An exception that nobody catches on one rank ends all ranks."""
 
     def hook(kind, error, trace):
-        if kind is KeyboardInterrupt:
-            comm.abort(130)
-        fail(comm, error)
+        end_all(error)
 
     sys.excepthook = hook
 
 
-def fail(comm, error):
-    """Report an error that ends the run, once, and end all ranks.
+def end_all(error):
+    """Where several ranks run: report an error that ends this one, once, and end all. Alone: return.
 
     Lower ranks speak first: where all ranks fail for the same reason (an input error), rank 0 reports it and ends
     the others while they wait; where one rank fails, it is heard after the wait.
     """
+    comm = world() if launched() and world.cache_info().currsize else None
+    if comm is None or comm.size == 1:
+        return
+    if isinstance(error, KeyboardInterrupt):
+        comm.abort(130)
     if comm.rank:
         time.sleep(min(0.5 + 0.01 * comm.rank, 2.0))
-    where = f"rank {comm.rank} of {comm.size}: " if comm.size > 1 else ""
+    where = f"rank {comm.rank} of {comm.size}: "
     if isinstance(error, EngineError):
-        print(f"{where if comm.rank else ''}{error}", file=sys.stderr)
+        print(f"engine: {where if comm.rank else ''}{error}", file=sys.stderr)
     else:
-        text = "".join(traceback.format_exception(error))
-        print(f"{where}\n{text}" if where else text, file=sys.stderr, end="")
+        print(where + "".join(traceback.format_exception(error)), file=sys.stderr, end="")
     comm.abort(getattr(error, "code", 1))
 
 

@@ -14,7 +14,7 @@ from engine import units
 from engine.config.ramp import check_systems
 from engine.contracts import Account
 from engine.domain.domain import Domain
-from engine.domain.migration import share_out
+from engine.domain.migration import merged, share_out, take_share
 from engine.electric import Electric
 from engine.errors import InputError, PhysicsError
 from engine.forces import Forces
@@ -232,10 +232,16 @@ class Simulation:
         }
 
     def load_checkpoint(self, data):
-        """Take over a checkpoint (``engine.output.checkpoint``), this rank's part of it."""
-        if int(data["ranks"]) != self.comm.size:
-            raise InputError(f"the checkpoint is of {data['ranks']} ranks, this run has {self.comm.size}")
-        self.load_state_dict(data["trees"][str(self.comm.rank)])
+        """Take over a checkpoint (``engine.output.checkpoint``): this rank's part of it, bit for bit, or a share of
+        all atoms where the run goes on with another number of ranks."""
+        if int(data["ranks"]) == self.comm.size:
+            self.load_state_dict(data["trees"][str(self.comm.rank)])
+            return
+        trees = [data["trees"][str(k)] for k in range(int(data["ranks"]))]
+        self.load_state_dict({**trees[0], "state": merged([t["state"] for t in trees]),
+                              "domain": {**trees[0]["domain"], "built": False}})
+        take_share(self.state, self.comm)
+        self.domain.invalidate()
 
     def load_state_dict(self, tree):
         self.state.load_state_dict(tree["state"])

@@ -12,7 +12,7 @@ def main(arguments=None):
     """
     import typer
 
-    from engine import registry
+    from engine import parallel, registry
     from engine.errors import EngineError
 
     app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -33,9 +33,11 @@ def main(arguments=None):
     try:
         app(arguments, standalone_mode=False, prog_name="engine")
     except EngineError as error:
+        parallel.end_all(error)
         _say(str(error))
         sys.exit(error.code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        parallel.end_all(error)
         _say("interrupted")
         sys.exit(130)
     except BrokenPipeError:

@@ -154,18 +154,18 @@ class Domain:
 
     # -- persistence ------------------------------------------------------------------------------------------------
     def state_dict(self):
-        if self.neighbors is None:
-            return {"built": False}
-        n = self.state.n
-        tree = {"built": True, "reference": self._reference[:n], "cells": self._cells, "skin": self.skin,
-                "rebuilds": self.rebuilds}
+        tree = {"built": self.neighbors is not None, "skin": self.skin, "rebuilds": self.rebuilds}
+        if not tree["built"]:
+            return tree
+        tree |= {"reference": self._reference[: self.state.n], "cells": self._cells}
         return {**tree, "balance": self.balance.state_dict()} if self.balance else tree
 
     def load_state_dict(self, tree):
         """Rebuild the lists from the positions of the last rebuild, then go on from the present ones."""
+        state = self.state
+        self.skin, self.rebuilds = float(tree["skin"]), int(tree["rebuilds"])
         if not tree["built"]:
             return
-        state, self.skin, self.rebuilds = self.state, float(tree["skin"]), int(tree["rebuilds"])
         if self.balance:
             self.balance.load_state_dict(tree["balance"], state)
         positions, cells = state.positions[: state.n].copy(), state.cells.copy()

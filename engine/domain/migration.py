@@ -6,12 +6,16 @@ MIGRATE = 14  # message tag
 
 
 def share_out(state, comm):
-    """Keep this rank's share of a state that every rank has built whole; places are looked at later, by the domain."""
-    if comm.size == 1 or state.comm is comm:
-        return
+    """Spread a state that every rank has built whole; where atoms belong is looked at later, by the domain."""
+    if comm.size > 1 and state.comm is not comm:
+        take_share(state, comm)
+        state.comm = comm
+
+
+def take_share(state, comm):
+    """Of atoms that every rank has, keep as many as fall to this one."""
     edges = np.arange(comm.size + 1) * state.n // comm.size
     state.permute(np.arange(edges[comm.rank], edges[comm.rank + 1]))
-    state.comm = comm
 
 
 def migrate(state, owner):

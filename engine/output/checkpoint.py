@@ -30,7 +30,7 @@ class Checkpoint(Hook):
 
     def write(self, simulation):
         step = simulation.state.step
-        trees = simulation.comm.gather(simulation.state_dict())
+        trees = simulation.comm.gather(simulation.state_dict(), root=0)
         self.last = step
         if simulation.comm.rank:
             return
