@@ -126,10 +126,9 @@ class Simulation:
         """Forces, hooks and the first row, once for a run; stages and resumed runs go on without repeating them."""
         if self.electric is not None:
             self.electric.begin(self)
-        needs = self.needs_after(self.state.step)
-        self.forces.all_levels(needs)
-        for hook in self.hooks:
+        for hook in self.hooks:  # first, for some learn here what they need
             hook.start(self)
+        self.forces.all_levels(self.needs_after(self.state.step))
         if not self.started:
             self.started = True
             self._observe()
