@@ -1,0 +1,112 @@
+"""The generated kernel: equal to the torch model whatever the description, and a potential like any other."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from engine import testing
+from engine.errors import InputError
+from plugins.equivariant import derivatives, folder, graphs
+from plugins.equivariant.description import Description
+from plugins.equivariant.local import LocalModel
+from plugins.equivariant.potential import Equivariant
+
+SMALL = dict(species=["O", "H"], cutoff=3.4, neighbors=12.0, channels=5, features=10, embedding_width=12, latent_width=9,
+             readout_width=8, dtype="float64")
+MODELS = {
+    "usual": SMALL,
+    "l_max 3, three layers": {**SMALL, "l_max": 3, "layers": 3},
+    "deep, no other parity": {**SMALL, "parity": False, "embedding_depth": 2, "latent_depth": 2, "readout_depth": 2,
+                              "cutoffs": {"O-H": 3.0, "H-H": 2.2}},
+    "linear": {**SMALL, "layers": 1, "embedding_depth": 0, "latent_depth": 0, "readout_depth": 0},
+}
+
+
+def save(path, seed=5, **settings):
+    torch.manual_seed(seed)
+    model = LocalModel(Description(**settings))
+    model.scales[:] = torch.tensor([1.3, 0.7])
+    model.shifts[:] = torch.tensor([-2.0, 0.5])
+    folder.save(path, model.description, folder.from_model(model))
+    return model
+
+
+def box(n=14, seed=3):
+    rng = np.random.default_rng(seed)
+    cell = np.array([[5.2, 0.0, 0.0], [0.7, 4.9, 0.0], [-0.4, 0.5, 5.4]])
+    positions = np.zeros((0, 3))
+    while len(positions) < n:
+        trial = rng.uniform(0, 1, 3) @ cell
+        shifts = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)]) @ cell
+        if not len(positions) or np.linalg.norm(trial - positions[:, None] - shifts, axis=-1).min() > 1.0:
+            positions = np.vstack([positions, trial])
+    return Atoms("OHH" * (n // 3) + "OHH"[:n % 3], positions, cell=cell, pbc=True)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_kernel_equals_torch(name, tmp_path):
+    model = save(tmp_path, **MODELS[name])
+    atoms = box()
+    out = testing.evaluate(Equivariant(str(tmp_path)), atoms)
+    species = np.array([["O", "H"].index(s) for s in atoms.symbols])
+    graph = graphs.build(atoms.positions, np.array(atoms.cell), atoms.pbc, species, model.description.cutoff)
+    batch = graphs.join([graph], model.description.cutoff, torch.float64)
+    energy, forces, virial, each = (x.detach().numpy() for x in derivatives.evaluate(
+        model, dict(model.named_parameters()), *batch.tensors()[:5], 1))
+    assert np.allclose(out.energy, energy + model.shifts.numpy()[species].sum(), atol=1e-11)
+    assert np.abs(forces).max() > 1e-2 and np.allclose(out.forces, forces, atol=1e-10)
+    assert np.allclose(out.virial, virial, atol=1e-10) and np.allclose(out.atom_virial.sum(0), virial[0], atol=1e-10)
+    assert np.allclose(out.atom_energy, each + model.shifts.numpy()[species], atol=1e-11)
+
+
+def test_single_precision(tmp_path):
+    save(tmp_path / "double", **{**SMALL, "channels": 20})
+    d, arrays = folder.load(tmp_path / "double")
+    d.dtype = "float32"
+    folder.save(tmp_path / "single", d, arrays)
+    double, single = (testing.evaluate(Equivariant(str(tmp_path / n)), box()) for n in ("double", "single"))
+    assert np.abs(double.forces - single.forces).max() < 2e-6 * np.abs(double.forces).max() + 1e-6
+    assert abs(double.energy - single.energy).max() < 1e-5
+
+
+class TestContract(testing.PotentialContract):
+    @pytest.fixture(autouse=True)
+    def _model(self, tmp_path):
+        save(tmp_path, **SMALL)
+        self.path = str(tmp_path)
+
+    def potential(self):
+        return Equivariant(self.path)
+
+    def structures(self):
+        return [box(), Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.1]], cell=np.eye(3) * 8, pbc=True)]
+
+
+def test_atoms_that_the_model_does_not_know(tmp_path):
+    save(tmp_path, **SMALL)
+    with pytest.raises(InputError, match="knows no Na.*O, H"):
+        testing.evaluate(Equivariant(str(tmp_path)), Atoms("Na"))
+
+
+def test_damaged_folders_are_refused_in_one_line(tmp_path):
+    save(tmp_path, **SMALL)
+    weights = tmp_path / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(InputError, match="truncated"):
+        Equivariant(str(tmp_path))
+    d, arrays = Description(**SMALL), {}
+    weights.write_bytes(whole)
+    _, arrays = folder.load(tmp_path)
+    arrays["first.weight"] = arrays["first.weight"] * np.nan
+    folder.save(tmp_path, d, arrays)
+    with pytest.raises(InputError, match="first.weight.*NaN"):
+        Equivariant(str(tmp_path))
+    text = (tmp_path / "model.toml").read_text()
+    (tmp_path / "model.toml").write_text(text.replace("l_max", "lmax"))
+    with pytest.raises(InputError, match="unknown key 'lmax'.*did you mean 'l_max'"):
+        Equivariant(str(tmp_path))
+    (tmp_path / "model.toml").unlink()
+    with pytest.raises(InputError, match="no trained model"):
+        Equivariant(str(tmp_path))
