@@ -46,7 +46,7 @@ LJ_PAIRS = ["pair_coeff 1 1 0.0104 3.4", "pair_coeff 2 2 0.0140 3.65"]
     ({"truncation": "cut", "tail": True}, ["pair_style lj/cut 8.5", "pair_coeff * * 0.0104 3.4", "pair_modify tail yes"]),
     ({"truncation": "shifted"}, ["pair_style lj/cut 8.5", "pair_coeff * * 0.0104 3.4", "pair_modify shift yes"]),
     ({"truncation": "force-shifted"}, ["pair_style lj/smooth/linear 8.5", "pair_coeff * * 0.0104 3.4"]),
-    ({"truncation": "smoothed", "inner": 6.0}, ["pair_style lj/smooth 6.0 8.5", "pair_coeff * * 0.0104 3.4"]),
+    ({"truncation": "smoothed", "inner": 6.0}, ["pair_style lj/smooth 6.0 8.5", "pair_coeff * * 0.0104 3.4", "pair_modify shift yes"]),
 ], ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "")
 def test_lennard_jones(argon, options, commands):
     assert_like_lammps(evaluate(LennardJones(**LJ, **options), argon), lammps_evaluate(argon, commands))
