@@ -78,6 +78,12 @@ class Output:
         except KeyError:
             raise AttributeError(f"'{name}' was not asked for in this evaluation") from None
 
+    def __setattr__(self, name, value):
+        if name in SHAPES:  # out.energy += ...: into the array, not beside it
+            getattr(self, name)[...] = value
+        else:
+            super().__setattr__(name, value)
+
     def __contains__(self, name):
         return name in self._arrays
 
@@ -94,7 +100,12 @@ class Inputs:
 
 
 class Potential:
-    """Energy and its derivatives of a configuration; a dataclass whose fields are its input keys."""
+    """Energy and its derivatives of a configuration; a dataclass whose fields are its input keys.
+
+    precision : of the run, set before `bind`; with "mixed" a potential may use single precision inside, never in sums
+    """
+
+    precision = "double"
 
     def bind(self, species_names):
         """Look up parameters for these species once, before the first evaluation; refuse unknown ones by name."""

@@ -36,6 +36,7 @@ class Simulation:
     hooks, updaters : lists, acted on in their order
     seed : 64-bit key of every random number of the run
     skin : Å
+    precision : "double", or "mixed": single precision inside potentials that know how, sums in double precision
     """
 
     def __init__(self, state, potentials, integrator=None, *, levels=None, every=None, hooks=(), updaters=(), fields=(),
@@ -46,6 +47,7 @@ class Simulation:
         self.precision = precision
         self.potentials = potentials if isinstance(potentials, dict) else {"potential": potentials}
         for potential in self.potentials.values():
+            potential.precision = precision
             potential.bind(state.species_names)
         cutoff = max((p.capabilities().cutoff for p in self.potentials.values()), default=0.0)
         self.domain = domain or Domain(state, cutoff, DEFAULT_SKIN if skin is None else skin)

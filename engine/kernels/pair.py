@@ -98,12 +98,9 @@ class PairPotential(Potential):
 
     function : the scalar pair function (a static method or a module-level function)
     tables(species_names) -> (cutoffs (T, T) Å, {parameter: (T, T)}), symmetric
-
-    precision : "double", or "mixed" for pairs in single and sums in double precision
     """
 
     function = None
-    precision = "double"
 
     def tables(self, species_names):
         raise TypeError(f"{type(self).__name__} gives no parameters")
