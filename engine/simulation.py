@@ -225,8 +225,8 @@ class Simulation:
             "domain": self.domain.state_dict(),
             "integrator": self.integrator.state_dict(),
             "account": dict(self.account.entries),
-            "updaters": {str(k): u.state_dict() for k, u in enumerate(self.updaters)},
-            "hooks": {str(k): h.state_dict() for k, h in enumerate(self.hooks)},
+            "updaters": {name: part.state_dict() for name, part in _named(self.updaters)},
+            "hooks": {name: part.state_dict() for name, part in _named(self.hooks)},
             "electric": self.electric.state_dict() if self.electric is not None else {},
             "run": {"seed": self.seed, "stage": self.stage, "stage_start": self.stage_start,
                     "stage_steps": self.stage_steps, "started": self.started},
@@ -251,14 +251,24 @@ class Simulation:
         self.account.entries = {name: np.array(value) for name, value in tree["account"].items()}
         if self.electric is not None:
             self.electric.load_state_dict(tree["electric"])
-        for name in ("updaters", "hooks"):
-            for key, part in tree[name].items():
-                getattr(self, name)[int(key)].load_state_dict(part)
+        for group in ("updaters", "hooks"):
+            for name, part in _named(getattr(self, group)):
+                if name in tree[group]:
+                    part.load_state_dict(tree[group][name])
         run = tree["run"]
         self.seed = int(run["seed"])
         self.stage, self.stage_start = int(run["stage"]), int(run["stage_start"])
         self.stage_steps, self.started = int(run["stage_steps"]), bool(run["started"])
         self.forces.stale = True
+
+
+def _named(parts):
+    """(``RDF``, part), (``RDF-2``, part), ...: names that stay when other kinds of parts come and go."""
+    counts: dict[str, int] = {}
+    for part in parts:
+        kind = type(part).__name__
+        counts[kind] = counts.get(kind, 0) + 1
+        yield (kind if counts[kind] == 1 else f"{kind}-{counts[kind]}"), part
 
 
 class _Attached:
