@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import sys
 from pathlib import Path
 
 from engine import stages as stages_
 from engine.config import input as config
 from engine.config import plugins
 from engine.config.system import build_state
+from engine.contracts import Hook
 from engine.errors import InputError
 from engine.output import checkpoint, watch
 from engine.output.extxyz import ExtXYZWriter
@@ -69,22 +72,22 @@ class Run:
         return Path(self.input.output.file)
 
     def companions(self):
-        return [self.base, self.base.with_suffix(".thermo.txt"), *checkpoint.paths(self.base)]
+        """Files that the run writes, whether they exist or not."""
+        found = checkpoint.newest(self.base) or {}
+        trajectory = self.base.with_name(found.get("trajectory", self.base.name))
+        return [*{self.base, trajectory}, self.base.with_suffix(".thermo.txt"), *checkpoint.paths(self.base)]
 
     def refuse_to_overwrite(self):
         for path in self.companions():
             if path.exists():
                 raise InputError(f"{path} exists; `engine resume {self.base}` goes on with it, `engine run --force` starts over")
 
-    def open_output(self, quiet, mode):
-        """The writers as hooks, on rank 0 with files, elsewhere without."""
+    def open_output(self, quiet, fresh):
+        """The writers as hooks, on rank 0 with files, elsewhere without. A fresh run's files are made when everything
+        has started, so that a mistake in the input leaves those of an earlier run as they are."""
         given, sim, first = self.input.output, self.simulation, self.comm.rank == 0
         h5 = self.base.suffix in (".h5md", ".h5")
-        self.file = None
-        if first and h5:
-            self.file = RunFile(self.base, mode)
-            if mode == "w":
-                self.file.describe(self.resolved(), self.input.run.seed)
+        self.file = RunFile(self.base) if first and h5 else None
         self.screen = Screen(sum(s.steps for s in self.stages), self.comm.sum(sim.state.n), quiet or not first)
         self.watch = watch.Watch(watch.seconds(self.input.run.max_time) if self.input.run.max_time else None)
         hooks = [ThermoTable(given.thermo, given.columns, self.file, self.base.with_suffix(".thermo.txt") if first else None,
@@ -99,6 +102,48 @@ class Run:
             hook.file = self.file
         self.checkpoint = checkpoint.Checkpoint(given.checkpoint, self.base, self.resolved())
         sim.hooks = [*hooks, *observers, self.checkpoint, self.screen, self.watch]
+        sim.hooks.append(_Opening(self if fresh and first else None))
+
+    def create(self):
+        """Start new files in the place of whatever is there."""
+        for path in self.companions():
+            path.unlink(missing_ok=True)
+        if self.file is not None:
+            self.file.open("w")
+            self.file.describe(self.resolved(), self.input.run.seed)
+
+    def go_back(self, tree):
+        """Cut what was written after the checkpoint; a trajectory that does not open is kept, and another begun."""
+        self.checkpoint.trajectory = tree.get("trajectory", self.base.name)
+        another = self.comm.rank == 0 and self._reopen(int(tree["step"]))
+        if self.comm.any(another):
+            self.checkpoint.write(self.simulation)
+
+    def _reopen(self, step):
+        """Open the trajectory and cut it after `step`; True if another one had to be begun."""
+        if self.file is None:
+            self._truncate(step)
+            return False
+        self.file.path = self.base.with_name(self.checkpoint.trajectory)
+        try:
+            self.file.open("r+")
+            self._truncate(step)
+        except InputError as error:
+            self.file.abandon()
+            paths = (self.base.with_name(f"{self.base.stem}-{k}{self.base.suffix}") for k in itertools.count(2))
+            self.file.path = next(path for path in paths if not path.exists())
+            print(f"engine: {error}; it is kept as it is, and the run goes on in {self.file.path}", file=sys.stderr)
+            self.file.open("w")
+            self.file.describe(self.resolved(), self.input.run.seed)
+            self.checkpoint.trajectory = self.file.path.name
+            self._truncate(step)
+            return True
+        return False
+
+    def _truncate(self, step):
+        for hook in self.simulation.hooks:
+            if hasattr(hook, "truncate"):
+                hook.truncate(step)
 
     # -- running ------------------------------------------------------------------------------------------------------
     def execute(self, quiet=False, force=False, tree=None):
@@ -109,17 +154,12 @@ class Run:
             self.comm.barrier()
         self.build()
         sim = self.simulation
-        if tree is None and self.comm.rank == 0:
-            for path in self.companions():
-                path.unlink(missing_ok=True)
-        self.open_output(quiet, "w" if tree is None else "a")
+        self.open_output(quiet, tree is None)
         start = 0 if tree is None else int(tree["trees"]["0"]["run"]["stage"])
         if tree is not None:
             self.stages[start].prepare(sim)
             sim.load_checkpoint(tree)
-            for hook in sim.hooks:
-                if hasattr(hook, "truncate") and self.comm.rank == 0:
-                    hook.truncate(sim.state.step)
+            self.go_back(tree)
             if sim.state.step >= sim.stage_start + sim.stage_steps and start + 1 < len(self.stages):
                 start, tree = start + 1, None
         self.watch.install()
@@ -134,14 +174,32 @@ class Run:
             sim.finished = sim.stop_reason is None
             if sim.finished:
                 self.checkpoint.last = None
+            sim.finish()
+            if self.file is not None:
+                self.file.close()
+        except BaseException:
+            if self.file is not None:
+                self.file.abandon()
+            raise
         finally:
             self.watch.restore()
             if self.screen.bar is not None:
                 self.screen.bar.stop()
-        sim.finish()
-        if self.file is not None:
-            self.file.close()
         return sim.stop_reason
+
+
+class _Opening(Hook):
+    """The last hook to start makes the files: by then the input has been found to be good, and forces evaluated."""
+
+    every = 2**62
+
+    def __init__(self, run):
+        self.run = run
+
+    def start(self, simulation):
+        if self.run is not None:
+            self.run.create()
+        self.run = None
 
 
 def from_file(path):

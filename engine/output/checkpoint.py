@@ -7,6 +7,7 @@ from pathlib import Path
 from engine.contracts import Hook
 from engine.errors import InputError
 from engine.output import tree
+from engine.output.file import writing
 
 
 def paths(base: Path):
@@ -19,6 +20,7 @@ class Checkpoint(Hook):
 
     def __init__(self, every, base, resolved_input: str):
         self.every, self.base, self.input = every, Path(base), resolved_input
+        self.trajectory = self.base.name  # another one where a run goes on that found its trajectory damaged
         self.last = None
 
     def act(self, simulation):
@@ -36,11 +38,10 @@ class Checkpoint(Hook):
             return
         older = min(paths(self.base), key=_step_of)
         data = {"step": step, "input": self.input, "ranks": len(trees), "finished": simulation.finished,
+                "trajectory": self.trajectory,
                 "trees": {str(k): t for k, t in enumerate(trees)}}
-        try:
+        with writing(older):
             tree.save(data, older)
-        except OSError as error:
-            raise InputError(f"step {step}: the checkpoint {older} could not be written ({error.strerror or error}); the one before is intact") from None
 
 
 def _step_of(path):

@@ -19,14 +19,15 @@ class Column:
     width: int = 14
     format: str = ".6f"
     needs: frozenset = frozenset()
+    periodic: bool = False  # has no meaning where a direction is open
 
 
 COLUMNS: dict[str, Column] = {}
 
 
-def column(name, unit, value, width=14, format=".6f", needs=()):
+def column(name, unit, value, width=14, format=".6f", needs=(), periodic=False):
     """Make a column known by name; plugins may call this when they are imported."""
-    COLUMNS[name] = Column(name, unit, value, width, format, frozenset(needs))
+    COLUMNS[name] = Column(name, unit, value, width, format, frozenset(needs), periodic)
 
 
 def _pressure(simulation):
@@ -40,13 +41,13 @@ column("potential", "eV", lambda s: s.potential_energy(), 16, ".6f", ["energy"])
 column("kinetic", "eV", lambda s: s.kinetic_energy(), 14, ".6f")
 column("total", "eV", lambda s: s.kinetic_energy() + s.potential_energy(), 16, ".6f", ["energy"])
 column("conserved", "eV", lambda s: s.conserved(), 16, ".6f", ["energy"])
-column("pressure", "GPa", _pressure, 11, ".5f", ["virial"])
-column("volume", "Å³", lambda s: s.state.volume, 13, ".3f")
-column("volume_per_atom", "Å³", lambda s: s.state.volume / (s.atoms_per_system()), 16, ".5f")
-column("density", "g/cm³", lambda s: 1.66053906660 * s.mass_per_system() / s.state.volume, 12, ".5f")
+column("pressure", "GPa", _pressure, 11, ".5f", ["virial"], True)
+column("volume", "Å³", lambda s: s.state.volume, 13, ".3f", periodic=True)
+column("volume_per_atom", "Å³", lambda s: s.state.volume / s.atoms_per_system(), 16, ".5f", periodic=True)
+column("density", "g/cm³", lambda s: 1.66053906660 * s.mass_per_system() / s.state.volume, 12, ".5f", periodic=True)
 for _k, (_a, _b) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
     _name = "xyz"[_a] + "xyz"[_b]
-    column(f"pressure_{_name}", "GPa", lambda s, a=_a, b=_b: s.pressure_tensor()[:, a, b], 13, ".5f", ["virial"])
+    column(f"pressure_{_name}", "GPa", lambda s, a=_a, b=_b: s.pressure_tensor()[:, a, b], 13, ".5f", ["virial"], True)
 for _k, _name in enumerate("abc"):
     column(f"cell_{_name}", "Å", lambda s, k=_k: np.linalg.norm(s.state.cells[:, k], axis=1), 11, ".5f")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.contracts import Hook
+from engine.output.file import replace_text, writing
 
 
 class ExtXYZWriter(Hook):
@@ -29,7 +30,8 @@ class ExtXYZWriter(Hook):
             forces = atoms.arrays.pop("forces")
             atoms.calc = SinglePointCalculator(atoms, energy=float(energy[s]), forces=forces)
             atoms.info.update(step=simulation.state.step, time=simulation.state.time / units.fs / 1000, system=s)
-            write(self.path, atoms, format="extxyz", append=True)
+            with writing(self.path):
+                write(self.path, atoms, format="extxyz", append=True)
 
     def truncate(self, step):
         """Keep whole frames up to `step`."""
@@ -44,7 +46,7 @@ class ExtXYZWriter(Hook):
                 break
             kept += frame
             k += count
-        self.path.write_text("".join(kept))
+        replace_text(self.path, "".join(kept))
 
 
 def step_of(comment):

@@ -5,6 +5,9 @@ HDF5's default format, so that a file killed between flushes opens for reading.
 
 from __future__ import annotations
 
+import os
+import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -14,15 +17,44 @@ import engine
 from engine.errors import InputError
 
 
-class RunFile:
-    """An open HDF5 file with growing datasets."""
+@contextmanager
+def writing(path):
+    """One line for whatever keeps a file from being written: a full disk, a folder that has gone."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        code = getattr(error, "errno", None)
+        found = re.search(r"error message = '([^']*)'", str(error))
+        reason = os.strerror(code) if code else found[1] if found else str(error).splitlines()[0]
+        raise InputError(f"{path} could not be written: {reason}; what was flushed before and the last checkpoint are "
+                         "kept, and `engine resume` goes on from there once there is room") from None
 
-    def __init__(self, path, mode):
-        self.path = Path(path)
+
+def replace_text(path, text):
+    """Write a text file whole under another name, then rename it."""
+    path = Path(path)
+    other = path.with_name(path.name + ".tmp")
+    with writing(path):
+        with open(other, "w") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(other, path)
+
+
+class RunFile:
+    """An HDF5 file with growing datasets; nothing is on disk before `open`."""
+
+    def __init__(self, path):
+        self.path, self.file = Path(path), None
+
+    def open(self, mode):
         try:
             self.file = h5py.File(self.path, mode)
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be {'created' if mode == 'w' else 'opened'}: {str(error).splitlines()[0]}") from None
+        except (OSError, KeyError) as error:
+            verb = "created" if mode == "w" else "opened"
+            raise InputError(f"{self.path} cannot be {verb}: {str(error).splitlines()[0]}") from None
+        return self
 
     def describe(self, resolved_input: str, seed: int):
         """Who wrote this, with what, from which input (H5MD metadata and a group of our own)."""
@@ -46,9 +78,12 @@ class RunFile:
         ours.attrs["seed"] = seed
         ours.attrs["versions"] = f"engine-md {engine.__version__}, python {platform.python_version()}, numpy {np.__version__}, numba {numba.__version__}"
 
-    def append(self, where, row, dtype=None, unit=None, name=None, compress=False):
+    def append(self, where, row, dtype=None, unit=None, compress=False):
         """Add `row` as the next entry of the dataset `where`, making it first if need be."""
-        row = np.asarray(row)
+        with writing(self.path):
+            self._append(where, np.asarray(row), dtype, unit, compress)
+
+    def _append(self, where, row, dtype, unit, compress):
         if where not in self.file:
             chunk = max(1, min(1024, int(65536 // max(row.nbytes, 1))))
             data = self.file.create_dataset(
@@ -62,21 +97,51 @@ class RunFile:
         data[-1] = row
 
     def truncate(self, group, step):
-        """Drop entries of `group` after `step`, as its dataset ``step`` tells; returns how many are left."""
+        """Drop entries of `group` after `step`, as its dataset ``step`` tells; returns how many are left.
+
+        An InputError if entries up to `step` are missing somewhere: a flush was interrupted.
+        """
         if group not in self.file:
             return 0
         g = self.file[group]
-        keep = int(np.searchsorted(g["step"][()], step, side="right"))
+        try:
+            keep = int(np.searchsorted(g["step"][()], step, side="right"))
 
-        def cut(_, item):
-            if isinstance(item, h5py.Dataset) and item.maxshape and item.maxshape[0] is None and len(item) > keep:
-                item.resize(keep, axis=0)
+            def cut(name, item):
+                if isinstance(item, h5py.Dataset) and item.maxshape and item.maxshape[0] is None:
+                    if len(item) < keep:
+                        raise KeyError(f"{name} has {len(item)} of {keep} entries")
+                    item.resize(keep, axis=0)
 
-        g.visititems(cut)
+            g.visititems(cut)
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise InputError(f"{self.path} is damaged: {str(error).splitlines()[0]}") from None
         return keep
 
+    def put(self, where, value, **attributes):
+        """Write `value` as the whole content of the dataset `where`, replacing what was there."""
+        with writing(self.path):
+            value = np.asarray(value)
+            if where in self.file and self.file[where].shape != value.shape:
+                del self.file[where]
+            if where in self.file:
+                self.file[where][...] = value
+            else:
+                self.file.create_dataset(where, data=value)
+            self.file[where].attrs.update(attributes)
+
     def flush(self):
-        self.file.flush()
+        with writing(self.path):
+            self.file.flush()
 
     def close(self):
-        self.file.close()
+        if self.file is not None:
+            with writing(self.path):
+                self.file.close()
+
+    def abandon(self):
+        """Close after an error, as well as it goes."""
+        try:
+            self.close()
+        except InputError:
+            pass

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.contracts import Hook
-from engine.errors import PhysicsError
+from engine.errors import InputError, PhysicsError
 from engine.output.columns import choose
+from engine.output.file import replace_text, writing
 
 HOTTEST = 1e6  # K; nothing that a force field describes is hotter
 
@@ -29,9 +30,10 @@ class ThermoTable(Hook):
         self.columns = choose(self.names, simulation)
         self.needs = frozenset().union(*(c.needs for c in self.columns))
         missing = self.needs - simulation.forces.provides
+        if not simulation.state.periodic.all() and any(c.periodic for c in self.columns):
+            names = [c.name for c in self.columns if c.periodic]
+            raise InputError(f"output.columns: {', '.join(names)} cannot be shown: there is no volume where a direction is open")
         if missing:
-            from engine.errors import InputError
-
             names = [c.name for c in self.columns if c.needs & missing]
             raise InputError(f"output.columns: {', '.join(names)} cannot be shown: the potentials provide no {', '.join(missing)}")
         if self.show:
@@ -60,7 +62,7 @@ class ThermoTable(Hook):
             self.show(line)
         if self.text:
             new = not self.text.exists()
-            with open(self.text, "a") as out:
+            with writing(self.text), open(self.text, "a") as out:
                 if new:
                     out.write("#" + self.header()[1:] + "\n")
                 out.write(line + "\n")
@@ -82,4 +84,4 @@ class ThermoTable(Hook):
         if self.text and self.text.exists():
             lines = self.text.read_text().splitlines(keepends=True)
             kept = [line for line in lines if line.startswith("#") or (line.endswith("\n") and int(line.split()[0]) <= step)]
-            self.text.write_text("".join(kept))
+            replace_text(self.text, "".join(kept))

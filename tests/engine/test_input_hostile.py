@@ -178,7 +178,7 @@ INPUTS = {
     "structure without atoms": (structure("none.xyz"), ["none.xyz", "no atoms"]),
     "structure of unknown elements": (structure("unknown.xyz"), ["unknown.xyz", "Qq"]),
     "no such frame": (structure("good.xyz").replace("replicate", 'frames = "7"\nreplicate'), ["good.xyz", "7"]),
-    "frames unreadable": (structure("good.xyz").replace("replicate", 'frames = "last"\nreplicate'), ["good.xyz", "last"]),
+    "frames unreadable": (structure("good.xyz").replace("replicate", 'frames = "last"\nreplicate'), ["system.frames", "last"]),
 }
 
 
@@ -223,3 +223,48 @@ def test_malformed_input_is_one_clear_line(case, tmp_path, monkeypatch, capsys):
         assert word in lines[0], (word, lines[0])
     assert "Error:" not in lines[0] and "pydantic" not in lines[0]
     assert everything_in(tmp_path) == before
+
+
+def good_run(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "input.toml").write_text(GOOD)
+    main(["run", "-q", "input.toml"])
+
+
+MISTAKES = {
+    "existing output": (GOOD, ["run", "input.toml"], "resume"),
+    "forced, unknown column": (change("thermo = 1", 'columns = ["x"]'), ["run", "--force", "input.toml"], "'x'"),
+    "forced, unknown integrator": (change("langevin", "lang"), ["run", "--force", "input.toml"], "lang"),
+    "forced, unknown potential": (change("eam/zhou", "eam/x"), ["run", "--force", "input.toml"], "eam/x"),
+    "resume of nothing": (GOOD, ["resume", "other.h5md"], "other.h5md"),
+    "resume of an input file": (GOOD, ["resume", "input.toml"], "input.toml"),
+    "evaluate onto a file": (GOOD, ["evaluate", "input.toml", "--output", "run.thermo.txt"], "exists"),
+    "evaluate nothing": (GOOD, ["evaluate", "input.toml", "--structure", "gone.xyz"], "gone.xyz"),
+    "run of nothing": (GOOD, ["run", "gone.toml"], "gone.toml"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_earlier_results_survive_mistakes(case, tmp_path, monkeypatch, capsys):
+    text, arguments, word = MISTAKES[case]
+    try:
+        good_run(tmp_path, monkeypatch)
+    except SystemExit as end:
+        assert not end.code
+    (tmp_path / "input.toml").write_text(text)
+    before = everything_in(tmp_path)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    lines = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and len(lines) == 1 and word in lines[0], lines
+    assert everything_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("arguments", [["rnu", "input.toml"], ["run"], ["run", "--frce", "input.toml"], ["run", "gone.toml"]])
+def test_the_command_itself(arguments, tmp_path):
+    """As a process of its own: exit code 2 and no traceback for a wrong command, argument, option or file."""
+    done = subprocess.run([sys.executable, "-m", "engine", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and done.stderr.strip()
+    assert not list(tmp_path.iterdir())
