@@ -9,7 +9,8 @@ and the potentials' virial, taken at fixed Ē, contains all of the cell's share.
 ``integrators.electric_field``.
 
 With a prescribed displacement D (Stengel, Spaldin and Vanderbilt, Nat. Phys. 5, 304 (2009), eq. 2), E follows from
-ε0 E + P(R, E)/V = D, and the energy whose derivatives at fixed D are the forces is U = F + E·P + ½ ε0 V E².
+ε0 E + P(R, E)/V = D, and the energy whose derivatives at fixed D are the forces is F + E·P + ½ ε0 V E². Without the field's
+own ½ V D²/ε0 it is U = F + ½ P·(E − D/ε0), so that ∂U/∂(D/ε0) = −P, just as ∂F/∂E = −P.
 
 | equation | name here |
 |---|---|
@@ -43,6 +44,7 @@ class Electric(Stateful):
         self.active = ()  # indices of the fields that act in this stage
         self.initial = None  # (S,) `offset` when the first field began
         self.solution = None  # (S, 3) the field that belongs to the displacement, a guess for the next one
+        self._recent = {}
         self.needs = frozenset() if self.steady and not self.displacement else frozenset({"polarization"})
 
     # -- stages -----------------------------------------------------------------------------------------------------
@@ -79,12 +81,19 @@ class Electric(Stateful):
     # -- the field ----------------------------------------------------------------------------------------------------
     def at(self, state, later=0.0):
         """(S, 3) V/Å inside the present cells, `later` fs after the present time; D/ε0 where D is prescribed."""
-        now = state.time / units.fs + later
         total = np.zeros((state.n_systems, 3))
-        for k in self.active:
-            start, cells = self.begins[k]
-            total += self._carried(state, cells) @ self.fields[k].value(now - start)
+        for k, value in self._values(round(state.time / units.fs + later, 9)):
+            total += self._carried(state, self.begins[k][1]) @ value
         return total
+
+    def _values(self, now):
+        """[(field, value)] at a time in fs; the last few are kept, for the kicks of neighboring steps share them."""
+        key = (now, self.active)
+        if key not in self._recent:
+            if len(self._recent) == 8:
+                del self._recent[next(iter(self._recent))]
+            self._recent[key] = [(k, np.asarray(self.fields[k].value(now - self.begins[k][0]))) for k in self.active]
+        return self._recent[key]
 
     @staticmethod
     def _carried(state, begin):
@@ -110,7 +119,7 @@ class Electric(Stateful):
     def _at_displacement(self, forces, needs, level, displacement):
         """Newton's method for ε0 V E + P = V D, then U and its forces."""
         volume = forces.state.volume[:, None]
-        eps, total = units.epsilon0, forces.state.comm.sum
+        eps = units.epsilon0
         if self.solution is None or len(self.solution) != len(displacement):
             self.solution = np.zeros_like(displacement)
         field = self.solution
@@ -118,8 +127,8 @@ class Electric(Stateful):
         for _ in range(ITERATIONS):
             forces.inputs.field = field
             out = forces.evaluate(needs, level)
-            excess = eps * volume * (field - displacement) + total(out.polarization)
-            slope = eps * volume[:, :, None] * np.eye(3) + total(out.polarizability)
+            excess = eps * volume * (field - displacement) + out.polarization
+            slope = eps * volume[:, :, None] * np.eye(3) + out.polarizability
             change = np.linalg.solve(slope, excess[:, :, None])[:, :, 0]
             if np.abs(change).max() < TOLERANCE:
                 break
@@ -129,9 +138,7 @@ class Electric(Stateful):
                                "is outside its range, or E jumps between two branches")
         self.solution = field
         if "energy" in out:
-            out.energy += (field * out.polarization).sum(1)
-            if forces.state.comm.rank == 0:
-                out.energy += 0.5 * eps * volume[:, 0] * (field**2).sum(1)
+            out.energy += 0.5 * ((field - displacement) * out.polarization).sum(1)
         return out
 
     # -- the account --------------------------------------------------------------------------------------------------
@@ -141,17 +148,11 @@ class Electric(Stateful):
         now, middle, end = self.at(state), self.at(state, 0.5 * h), self.at(state, h)
         return np.sign(h) * (8.0 * middle - 7.0 * now - end) / 6.0
 
-    def conjugate(self, forces, level):
-        """(S, 3) what a change of the field inside costs: −P; of D/ε0: ε0 V E."""
-        if self.displacement:
-            return units.epsilon0 * forces.state.volume[:, None] * self.solution
-        return -forces.state.comm.sum(forces.outputs[level].polarization)
-
     def offset(self, simulation):
-        """(S,) eV, what the matter's own energy F + E·P exceeds the conserved one by: E·P, or −½ ε0 V E² at fixed D."""
-        if self.displacement:
-            return -0.5 * units.epsilon0 * simulation.state.volume * (self.solution**2).sum(1)
-        return (self.at(simulation.state) * simulation.quantity("polarization")).sum(1)
+        """(S,) eV, what the matter's own energy F + E·P exceeds the conserved one by: E·P, or ½ P·(E + D/ε0)."""
+        given = self.at(simulation.state)
+        field = self.solution if self.displacement else given
+        return 0.5 * ((field + given) * simulation.quantity("polarization")).sum(1)
 
     def deposited(self, simulation):
         """(S,) eV, ∫E·dP since the fields began: the energy that the systems have taken up."""

@@ -17,7 +17,7 @@ whose errors of second order cancel between the two half kicks at the same time,
 is of fourth. They add up to E_1 − E_0 in every step: kinks of a ramp, jumps between steps and tables need no derivative.
 
 With a moving cell the change of the reduced field in time alone is counted, −∫p̄·dĒ (``engine.electric``); the cell's share
-is in the virial. At prescribed displacement D it is ∫ε0 V E·d(D/ε0).
+is in the virial. At prescribed displacement D it is −∫P·d(D/ε0).
 """
 
 
@@ -26,5 +26,5 @@ def count_work(simulation, level, step):
     electric, state = simulation.electric, simulation.state
     if electric is None or electric.steady:
         return
-    change = electric.increment(state, step)
-    simulation.account.add("field", (electric.conjugate(simulation.forces, level) * change).sum(1), state.n_systems)
+    work = -(simulation.forces.outputs[level].polarization * electric.increment(state, step)).sum(1)
+    simulation.account.add("field", work, state.n_systems)

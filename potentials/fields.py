@@ -19,7 +19,8 @@ Phases are in degrees, so that a sine with phase 90 is a cosine.
 `screening` says how the field inside follows from what is given: ``none``: it is the field inside; ``perpendicular``: it
 is outside, normal to a plate, E = E_out/ε (D is continuous); ``transmitted``: light at normal incidence,
 E = 2 E_out/(1 + √ε). `epsilon` is the relative permittivity of that convention: ε∞ where ions move in the simulation.
-`fixes = "D"` prescribes the displacement instead: what is given is then D/ε0 in V/Å.
+`fixes = "D"` prescribes the displacement instead: what is given is then D/ε0 in V/Å. `stages` are the numbers, from 0, of
+the stages in which the field acts; by default all.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Source(Field):
     screening: Literal["none", "perpendicular", "transmitted"] = "none"
     epsilon: float = 1.0
     fixes: Literal["E", "D"] = "E"
+    stages: list[int] | None = None
 
     def __post_init__(self):
         if self.screening not in ("none", "perpendicular", "transmitted"):
