@@ -17,8 +17,8 @@ def find(fractional, system, low, high, first, last, margin, periodic, skip_zero
     """Atoms (`index`) and shifts with ``fractional + shift`` inside [low − margin, high + margin] in each direction.
 
     fractional (n, 3); margin (S, 3), in fractions of each system's cell; low, high (3,), infinite along open
-    directions; first, last: systems of the brick, first ≤ s < last. `skip_zero` leaves out the zero shift: a brick's own atoms are not its ghosts. Fills `index` and
-    `shift` as far as they reach and returns how many there are.
+    directions; first, last: systems of the brick, first ≤ s < last. `skip_zero` leaves out the zero shift: a brick's
+    own atoms are not its ghosts. Fills `index` and `shift` as far as they reach and returns how many there are.
     """
     count = 0
     for i in range(fractional.shape[0]):

@@ -176,6 +176,24 @@ def melt(comm):
     return trajectory(comm, copper((4, 4, 4), 0.35), ZhouEAM(), NVE(timestep=1.0), 50, 2500, skin=0.4)
 
 
+@case
+def message_passing_network(comm):
+    import toy_network
+
+    atoms = triclinic(copper((2, 3, 3)))
+    atoms.symbols[::3] = "Ni"
+    state, rows, sums = toy_network.evaluated(comm, atoms)
+    return {**ordered(comm, state, rows), **sums}
+
+
+@case
+def message_passing_network_with_idle_ranks(comm):
+    import toy_network
+
+    state, rows, sums = toy_network.evaluated(comm, rattled(bulk("Cu") * (2, 1, 1), 0.2))
+    return {**ordered(comm, state, rows), **sums}
+
+
 def main(path):
     comm = world()
     results = {}

@@ -4,7 +4,8 @@ import pickle
 
 import numpy as np
 import pytest
-from rank_cases import CASES
+from ase.build import bulk
+from rank_cases import CASES, rattled
 from rank_launch import mpiexec
 
 from engine.parallel import Serial
@@ -46,7 +47,7 @@ def test_same_as_one_rank(results, name, ranks):
         else:
             scale = max(np.abs(expected).max(), 1e-3)
             limit = 1e-8 if key in ("drift", "velocities") else 1e-10
-            assert np.abs(value - expected).max() < limit * scale, f"{key} differs by {np.abs(value - expected).max() / scale:.2g}"
+            assert np.abs(value - expected).max() < limit * scale, f"{key} of {scale:.3g}"
 
 
 def test_repeats_are_bitwise_equal(results):
@@ -61,3 +62,23 @@ def test_some_rank_was_empty_and_work_is_even(results):
     for ranks in RANKS:
         owned = results(ranks)["lj_forces"]["owned"]
         assert owned.max() <= 1.06 * owned.mean()
+
+
+def test_toy_network_is_differentiated_right():
+    """On one rank: forces are −∂E/∂r, and the second pass is −∂Σ|F|²/∂r."""
+    import toy_network
+
+    atoms = rattled(bulk("Cu", cubic=True) * (2, 1, 1), 0.1)
+    _, rows, _ = toy_network.evaluated(Serial(), atoms)
+    direction = np.random.default_rng(0).normal(size=(len(atoms), 3))
+    energy, square = [], []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions += sign * 1e-4 * direction
+        state, there, sums = toy_network.evaluated(Serial(), moved)
+        energy.append(sums["energy"][0])
+        square.append((there["forces"] ** 2).sum())
+    order = np.argsort(toy_network.evaluated(Serial(), atoms)[0].tags[: len(atoms)])
+    slope = lambda values: (values[0] - values[1]) / 2e-4
+    assert slope(energy) == pytest.approx(-(rows["forces"][order] * direction).sum(), rel=1e-6)
+    assert slope(square) == pytest.approx(-(rows["hessian_product"][order] * direction).sum(), rel=1e-6)

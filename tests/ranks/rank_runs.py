@@ -1,0 +1,128 @@
+"""Whole runs on several ranks: ``python rank_runs.py TASK FOLDER``. See test_runs.py for what each is good for."""
+
+import os
+import signal
+import sys
+import tomllib
+from pathlib import Path
+
+from engine.run import Run, from_checkpoint
+
+INPUT = """
+[system]
+crystal = { structure = "fcc", species = "Cu", a = 3.615 }
+replicate = [3, 3, 3]
+velocities = { temperature = 900 }
+[potential]
+kind = "eam/zhou"
+[output]
+file = "run.h5md"
+thermo = 5
+trajectory = 10
+checkpoint = 20
+fields = ["velocities", "images", "forces"]
+[run]
+seed = 7
+skin = 0.4
+[[stage]]
+integrator = "langevin"
+steps = 60
+timestep = 2.0
+temperature = { from = 900, to = 1200 }
+friction = 0.01
+barostat = { kind = "cell-rescaling", pressure = 0.5, time = 200 }
+[[stage]]
+integrator = "nve"
+steps = 40
+timestep = 2.0
+"""
+
+
+def prepare(folder):
+    folder.mkdir(exist_ok=True, parents=True)
+    os.chdir(folder)
+    return Run(tomllib.loads(INPUT), folder)
+
+
+def at_step(run, step, action):
+    """Do `action` after `step`, on every rank; what it returns is a reason to stop."""
+    opened = run.open_output
+
+    def open_output(*arguments):
+        opened(*arguments)
+        act = run.watch.act
+
+        def watched(simulation):
+            act(simulation)
+            if simulation.state.step == step:
+                simulation.stop_reason = action(simulation)
+
+        run.watch.act = watched
+
+    run.open_output = open_output
+
+
+def whole(folder):
+    prepare(folder).execute(quiet=True)
+
+
+def stop(folder, step=37):
+    run = prepare(folder)
+    at_step(run, step, lambda simulation: "the test")
+    run.execute(quiet=True)
+    assert run.simulation.state.step == step
+
+
+def resume(folder):
+    os.chdir(folder)
+    run, tree = from_checkpoint(folder / "run.h5md")
+    run.execute(quiet=True, tree=tree)
+
+
+def whole_and_parts(folder):
+    """A run at one go, and one that is stopped and resumed; and one that is only stopped."""
+    whole(folder / "whole")
+    stop(folder / "parts")
+    resume(folder / "parts")
+    stop(folder / "stopped")
+
+
+def _die_at(folder, action):
+    run = prepare(folder)
+    at_step(run, 57, action)
+    run.execute(quiet=True)
+
+
+def raises(folder):
+    def action(simulation):
+        if simulation.comm.rank == 1:
+            raise ZeroDivisionError("the one that matters")
+
+    _die_at(folder, action)
+
+
+def killed(folder):
+    def action(simulation):
+        if simulation.comm.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _die_at(folder, action)
+
+
+def not_a_number(folder):
+    def action(simulation):
+        if simulation.comm.rank == 1:
+            simulation.state.velocities[0] = float("nan")
+
+    from engine import parallel
+    from engine.errors import EngineError
+
+    try:
+        _die_at(folder, action)
+    except EngineError as error:
+        parallel.end_all(error)
+        raise
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](Path(sys.argv[2]).resolve())

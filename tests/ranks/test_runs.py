@@ -1,0 +1,121 @@
+"""`engine run` and resume over ranks, from end to end: one file as in a serial run, and clean ends when a rank fails."""
+
+import shutil
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+import rank_runs
+from rank_launch import HERE, mpiexec
+
+from engine.output import checkpoint, tree
+
+pytestmark = pytest.mark.mpi
+
+
+def contents(path):
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def task(name, folder, ranks, **options):
+    return mpiexec(ranks, HERE / "rank_runs.py", name, folder, **options)
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory):
+    """The run on one rank: whole, and stopped at step 37."""
+    folder = tmp_path_factory.mktemp("serial")
+    subprocess.run([sys.executable, HERE / "rank_runs.py", "whole_and_parts", folder], check=True, timeout=120)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("three")
+    task("whole_and_parts", folder, 3)
+    return folder
+
+
+def same(one, two, tolerance=0.0):
+    one, two = contents(one / "run.h5md"), contents(two / "run.h5md")
+    assert set(one) == set(two)
+    for name in one:
+        if tolerance and one[name].dtype.kind == "f":
+            scale = max(np.abs(one[name]).max(), 1.0)
+            assert np.abs(one[name] - two[name]).max() < tolerance * scale, name
+        else:
+            assert np.array_equal(one[name], two[name]), name
+
+
+def test_one_file_as_in_a_serial_run(serial, three):
+    same(serial / "whole", three / "whole", 1e-9)
+    assert (serial / "whole/run.thermo.txt").read_bytes() == (three / "whole/run.thermo.txt").read_bytes()
+
+
+def test_resume_on_as_many_ranks_is_bitwise(three):
+    same(three / "whole", three / "parts")
+
+
+@pytest.mark.parametrize("before, after", [("three", 2), ("three", 1), ("serial", 2)])
+def test_resume_on_another_number_of_ranks(request, serial, tmp_path, before, after):
+    stopped = tmp_path / "stopped"
+    shutil.copytree(request.getfixturevalue(before) / "stopped", stopped)
+    if after == 1:
+        subprocess.run([sys.executable, HERE / "rank_runs.py", "resume", stopped], check=True, timeout=120)
+    else:
+        task("resume", stopped, after)
+    same(serial / "whole", stopped, 1e-9)
+
+
+def test_a_rank_that_raises_ends_all_with_its_traceback(tmp_path):
+    start = time.perf_counter()
+    done = task("raises", tmp_path, 3, check=False)
+    assert done.returncode != 0 and time.perf_counter() - start < 60
+    assert done.stderr.count("Traceback") == 1 and "rank 1 of 3" in done.stderr
+    assert "ZeroDivisionError: the one that matters" in done.stderr
+    assert checkpoint.newest(tmp_path / "run.h5md")["step"] == 40
+    task("resume", tmp_path, 2)  # and the last good checkpoint goes on
+    assert checkpoint.newest(tmp_path / "run.h5md")["step"] == 100
+
+
+def test_a_rank_that_is_killed_ends_all(tmp_path):
+    done = task("killed", tmp_path, 3, check=False, timeout=60)
+    assert done.returncode != 0
+    assert checkpoint.newest(tmp_path / "run.h5md")["step"] == 40
+
+
+def test_not_a_number_on_one_rank_ends_all_in_a_line(tmp_path):
+    done = task("not_a_number", tmp_path, 3, check=False, timeout=60)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("engine: ")]
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert len(lines) == 1 and "rank 1 of 3" in lines[0] and "is not a number" in lines[0], done.stderr
+    assert checkpoint.newest(tmp_path / "run.h5md")["step"] == 40
+
+
+def test_command_line_under_mpiexec(tmp_path):
+    """`mpiexec -n 2 engine run`; and an input error is said once, by rank 0."""
+    (tmp_path / "input.toml").write_text(rank_runs.INPUT.replace("steps = 60", "steps = 6").replace("steps = 40", "steps = 4"))
+    done = mpiexec(2, "-m", "engine", "run", "input.toml", cwd=tmp_path)
+    assert done.stdout.count("temperature [K]") <= 2
+    assert tree.load(checkpoint.paths(tmp_path / "run.h5md")[0])["ranks"] == 2
+    again = mpiexec(2, "-m", "engine", "run", "input.toml", cwd=tmp_path, check=False)
+    assert again.returncode == 2 and again.stderr.count("--force") == 1, again.stderr
+
+
+def test_without_mpiexec_nothing_imports_mpi(tmp_path):
+    (tmp_path / "input.toml").write_text(rank_runs.INPUT.replace("steps = 60", "steps = 2").replace("steps = 40", "steps = 2"))
+    program = ("import sys; sys.modules['mpi4py'] = None\nfrom engine.cli import main\nmain(['run', 'input.toml', '-q'])")
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=120)
+
+
+def test_a_missing_mpi4py_is_explained_in_a_line(tmp_path):
+    program = "import sys; sys.modules['mpi4py'] = None\nfrom engine.cli import main\nmain(['run', 'input.toml', '-q'])"
+    (tmp_path / "input.toml").write_text(rank_runs.INPUT)
+    done = mpiexec(2, "-c", program, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "pip install 'engine-md[mpi]'" in done.stderr and "Traceback" not in done.stderr
