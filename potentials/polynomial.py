@@ -64,6 +64,15 @@ class Polynomial:
             out["fourth"] = dual.T @ self.fourth @ dual
         return Polynomial(self.constant, L.T @ self.linear, L.T @ self.second @ L, **out)
 
+    def shifted(self, m):
+        """The polynomial of v, where u = m + v."""
+        energy, force = self.evaluate(m[None])
+        third = self.third
+        if self.fourth is not None:
+            rows = self.fourth[self.index.ravel()].reshape(self.size, self.size, -1)
+            third = np.einsum("k,kja->ja", m, rows) + (0.0 if third is None else third)
+        return Polynomial(float(energy[0]), -force[0], self.hessian(m), third, self.fourth)
+
     def _packed(self, U):
         return U[..., self.i] * U[..., self.j]
 

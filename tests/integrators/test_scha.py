@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
-from integrators.gaussian.equilibrium import (
+from integrators.scha import (
     ClosedForm, Ensemble, Minimiser, draw, harmonic_free_energy, stability, thermal_covariance,
 )
 from integrators.gaussian.sampling import correlated_normals

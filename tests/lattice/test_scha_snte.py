@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from snte import toy
 
-from integrators.gaussian.equilibrium import ClosedForm, Minimiser, draw, stability
+from integrators.scha import ClosedForm, Minimiser, draw, stability
 from integrators.gaussian.lattice import per_cm
 from integrators.gaussian.sampling import correlated_normals
 from plugins.lattice.quantum_espresso import RYDBERG, read_dyn

@@ -66,6 +66,7 @@ class Ensemble:
 
     def __init__(self, x, energies, forces, R0, D0, temperature, hbar=units.hbar):
         self.x, self.energies, self.forces = x, energies, forces
+        self.R0, self.D0 = np.array(R0), np.array(D0)
         self.temperature, self.hbar = temperature, hbar
         self.log_density0 = self._log_density(R0, thermal_covariance(D0, temperature, hbar))
 
@@ -270,11 +271,18 @@ class Minimiser:
 
     def state_dict(self):
         rows = np.array([[getattr(r, k) for k in Report.__dataclass_fields__] for r in self.reports])
-        return {"R": self.R, "D": self.D, "population": self.population, "reports": rows}
+        tree = {"R": self.R, "D": self.D, "population": self.population, "reports": rows}
+        if isinstance(self.ensemble, Ensemble):
+            e = self.ensemble
+            tree["ensemble"] = {"x": e.x, "energies": e.energies, "forces": e.forces, "R0": e.R0, "D0": e.D0,
+                                "temperature": e.temperature, "hbar": e.hbar}
+        return tree
 
     def load_state_dict(self, tree):
         self.R, self.D = np.array(tree["R"], float), np.array(tree["D"], float)
         self.population = int(tree["population"])
+        if "ensemble" in tree:
+            self.ensemble = Ensemble(**tree["ensemble"])
         self.reports = [Report(int(r[0]), *map(float, r[1:])) for r in np.asarray(tree["reports"])]
 
 

@@ -1,0 +1,99 @@
+"""The hook that writes what a Gaussian does into the run's HDF5 file, group ``gaussian``.
+
+Rows every `every` steps: energies, <𝒫>, both stresses, centroid and variances along the modes, their energies and
+occupations; every `full` steps also R, P, A, B, G whole.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine import units
+from engine.config.quantities import InputFile
+from engine.contracts import Hook
+from engine.errors import InputError
+from integrators.gaussian.lattice import Lattice, per_cm
+from integrators.gaussian.observables import Modes, published_stress, stress
+
+GROUP = "gaussian"
+FULL = "gaussian_full"
+
+
+@dataclass
+class GaussianRecorder(Hook):
+    """modes : lattice file whose phonons are projected on; by default those of the TD-SCHA's own start
+    stress : write both definitions of the stress (needs the virial)
+    full : steps between whole states, 0 for none"""
+
+    every: int = 1
+    modes: InputFile | None = None
+    stress: bool = True
+    full: int = 0
+    file: object = None
+
+    def __post_init__(self):
+        self._modes = None
+
+    def start(self, simulation):
+        provided = simulation.forces.provides
+        self._polarized = "polarization" in provided
+        needs = {"energy"} | ({"polarization"} if self._polarized else set())
+        if self.stress and "virial" in provided and simulation.state.periodic.all():
+            needs |= {"virial"}
+        elif self.stress:
+            raise InputError("hook 'gaussian': the potentials give no virial; say stress = false")
+        self.needs = frozenset(needs)
+
+    def _on(self, integrator):
+        """The modes, from the coordinates' own axes (the phonons that the run began with) or from the file."""
+        if self._modes is None:
+            c = integrator.coordinates
+            if self.modes is not None:
+                self._modes = Modes.of(c, Lattice.load(self.modes))
+            else:
+                self._modes = Modes(np.eye(c.size), integrator.omega, np.zeros(c.size))
+        return self._modes
+
+    def act(self, simulation):
+        integrator, state = simulation.integrator, simulation.state
+        if getattr(integrator, "gaussian", None) is None:
+            return
+        g = integrator.gaussian
+        average = integrator.present(simulation)
+        modes = self._on(integrator)
+        rows = {"step": (state.step, None), "time": (state.time / units.fs, "fs")}
+        rows["potential"] = (average.energy, "eV")
+        rows["kinetic"] = (g.kinetic(), "eV")
+        work = simulation.account.entries.get("field", np.zeros(1))
+        rows["conserved"] = (average.energy + g.kinetic() - float(np.mean(work)), "eV")
+        r, p = modes.centroid(g)
+        a, b, gg = modes.variances(g)
+        coherent, fluctuating = modes.mode_energies(g)
+        rows |= {"R": (r, "Å u^1/2"), "P": (p, "eV^1/2"), "A": (a, "u Å^2"), "B": (b, "eV"), "G": (gg, "Å (u eV)^1/2"),
+                 "energy_centroid": (coherent, "eV"), "energy_fluctuation": (fluctuating, "eV"),
+                 "occupation": (modes.occupations(g), None),
+                 "power": (modes.mode_power(g, average.force, average.curvature) * units.fs, "eV/fs")}
+        if self._polarized:
+            rows["polarization"] = (simulation.quantity("polarization").mean(0), "e Å")
+            if simulation.forces.inputs.field is not None:
+                rows["field"] = (simulation.forces.inputs.field[0], "V/Å")
+        if self.stress:
+            W, V = integrator.mean_virial(simulation), float(state.volume[0])
+            rows["stress"] = (stress(g, integrator.coordinates, W, V) / units.GPa, "GPa")
+            rows["stress_published"] = (published_stress(W, integrator.force_displacement(simulation), V) / units.GPa, "GPa")
+        if self.file is None:
+            return
+        for name, (value, unit) in rows.items():
+            self.file.append(f"{GROUP}/{name}", value, unit=unit)
+        if f"{GROUP}_frequencies" not in self.file.file:
+            self.file.file[f"{GROUP}_frequencies"] = modes.omega * per_cm
+        if self.full and state.step % self.full == 0:
+            for name, value in g.state_dict().items():
+                self.file.append(f"{FULL}/{name}", value)
+            self.file.append(f"{FULL}/step", state.step)
+        self.file.flush()
+
+    def truncate(self, step):
+        if self.file is not None:
+            self.file.truncate(GROUP, step)
+            self.file.truncate(FULL, step)
