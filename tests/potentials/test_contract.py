@@ -1,5 +1,10 @@
 """Every registered potential of this project satisfies the contract tests that plugin authors run on theirs."""
 
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
 import pytest
 from ase.build import bulk
 from conftest import rattled, sheared
@@ -9,6 +14,7 @@ from engine.testing import PotentialContract
 from potentials.dielectric import FixedCharges
 from potentials.dielectric_bonds import Bond, PolarizableBonds
 from potentials.dielectric_born import FixedBornCharges
+from potentials.eam.file_potentials import FinnisSinclairEAM, FuncflEAM, SetflEAM
 from potentials.eam.zhou import ZhouEAM
 from potentials.pair.born_mayer_huggins import BornMayerHuggins
 from potentials.pair.buckingham import Buckingham
@@ -42,6 +48,46 @@ def silica_like():
     return small("SiO", "zincblende", a=4.6)
 
 
+def cu_ni():
+    atoms = small("Cu", cubic=True)
+    atoms.symbols[:2] = "Ni"
+    return atoms
+
+
+def _column(values):
+    return "\n".join(f"{v:.16e}" for v in values)
+
+
+@cache
+def _written(kind):
+    """Smooth made-up functions in a file of each format."""
+    n, d_r, d_rho = 600, 0.01, 0.05
+    r, rho = np.arange(n) * d_r, np.arange(n) * d_rho
+    fade = np.clip(1 - r / 5.9, 0, 1) ** 4
+    density = lambda k: (2.0 + k) * np.exp(-r) * fade
+    if kind == "funcfl":
+        text = f"made\n29 63.5 3.6 fcc\n{n} {d_rho} {n} {d_r} 5.9\n" + "\n".join(
+            map(_column, (-np.sqrt(rho + 0.1), 8.0 * np.exp(-r) * fade, density(0))))
+    else:
+        lines = ["made", "for", "tests", "2 Cu Ni", f"{n} {d_rho} {n} {d_r} 5.9"]
+        for k in range(2):
+            lines += ["29 63.5 3.6 fcc", _column(-(1 + 0.2 * k) * np.sqrt(rho + 0.1))]
+            lines += [_column(density(k + 0.5 * m)) for m in range(2)] if kind == "fs" else [_column(density(k))]
+        lines += [_column((9.0 + k) * np.exp(-1.5 * r) * fade) for k in range(3)]
+        text = "\n".join(lines)
+    path = Path(mkdtemp()) / f"made.{kind}"
+    path.write_text(text + "\n")
+    return path
+
+
+def setfl(finnis_sinclair=False):
+    return _written("fs" if finnis_sinclair else "alloy")
+
+
+def funcfl():
+    return _written("funcfl")
+
+
 GASES = dict(epsilon={"Ar": 0.0104, "Kr": 0.0140}, sigma={"Ar": 3.4, "Kr": 3.65}, cutoff=8.0)
 SALT = {"Na-Na": {"sigma": 2.34, "C": 1.05, "D": 0.5}, "Na-Cl": {"sigma": 2.755, "C": 7.0, "D": 8.7},
         "Cl-Cl": {"sigma": 3.17, "C": 72.4, "D": 145.4}}
@@ -66,6 +112,9 @@ CASES = {  # name [and variant]: (potential, structures, options of the contract
     "polarizable-bonds": (lambda: PolarizableBonds([Bond("Na-Cl", charge=0.2)]), salt, ANY),
     # a longer cutoff than the published one, at which the energy jumps by a microelectronvolt a pair
     "eam/zhou": (lambda: ZhouEAM(cutoff=7.5), lambda: small("Cu", cubic=True), {}),
+    "eam/alloy": (lambda: SetflEAM(file=str(setfl())), cu_ni, {}),
+    "eam/fs": (lambda: FinnisSinclairEAM(file=str(setfl(True))), cu_ni, {}),
+    "eam/funcfl": (lambda: FuncflEAM(file=str(funcfl())), lambda: small("Cu", cubic=True), {}),
 }
 
 
