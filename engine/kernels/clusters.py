@@ -14,9 +14,9 @@ import numpy as np
 from numba import njit
 
 from engine.kernels.clusters_search import BLOCK, PAD, search_for
+from engine.kernels.list_search import BY_TAG_ROLE, LEFT_OUT
 
 FAR = 1.0e4     # Å below all atoms, where the points of empty lanes begin
-LEFT_OUT, COUNTED, BY_TAG = 0, 1, 2     # roles of a ghost: its pairs belong to the other end, here, or the tags decide
 
 
 @dataclass
@@ -178,7 +178,7 @@ def _fill(x, role, n, tags, low, radius, counts, first, bin_start, order, width,
                         p += 1
                         rows[j * width + lane] = i
                         lane_tags[j * width + lane] = tags[i]
-                        if i >= n and role[i - n] == BY_TAG:
+                        if i >= n and role[i - n] == BY_TAG_ROLE:
                             by_tag[j] = True
                         for d in range(3):
                             packed[o + d * width] = x[i, d]
@@ -202,7 +202,7 @@ class ClusterBuilder:
         return held[:size].reshape(shape)
 
     def build(self, x, n, system, n_systems, tags, role, radius):
-        """Clusters of rows x (n_all, 3), the first n owned, role (n_all − n,) of each ghost, within `radius` Å."""
+        """Clusters of rows x (n_all, 3), the first n owned, role (n_all − n,) of each ghost (`ghost_roles`), within `radius` Å."""
         width, buffer = self.width, self._buffer
         low, high = np.full((n_systems, 3), np.inf), np.full((n_systems, 3), -np.inf)
         number = np.zeros(n_systems, np.int64)
@@ -228,7 +228,7 @@ class ClusterBuilder:
         starts = buffer("starts", (4, blocks), np.int64)
         room, mask_room = 64 * blocks + 64, 2 * blocks + 64
         while True:
-            neighbors = buffer("neighbors", room, np.int32)
+            neighbors = buffer("neighbors", room + 1, np.int32)
             mask_neighbors, masks = buffer("mask_neighbors", mask_room, np.int32), buffer("masks", mask_room, np.int64)
             k, km = search_for(width)(
                 packed, filled, system_of, by_tag, lane_tags, box, radius, low, size, counts, first, bin_start,

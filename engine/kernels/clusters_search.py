@@ -79,7 +79,7 @@ def search_for(width):
                column_start, from_block, to_block, k, k_end, start, stop, neighbors, km, km_end, mask_start, mask_stop,
                mask_neighbors, masks):
         """List the clusters faced by blocks `from_block` … `to_block` − 1, into neighbors[k:k_end] and
-        masks[km:km_end] as far as those reach; returns where the lists end or would end."""
+        masks[km:km_end] as far as those reach (neighbors[k_end] is scratch); returns where the lists end or would end."""
         bins = first[first.shape[0] - 1]
         box_x, box_y, box_z = (box[0], box[1]), (box[2], box[3]), (box[4], box[5])
         r2max = radius * radius
@@ -144,17 +144,16 @@ def search_for(width):
                                 o = other * 3 * width
                                 hit = (touches(packed, o, x0, y0, z0, r2max) | touches(packed, o, x1, y1, z1, r2max)
                                        | touches(packed, o, x2, y2, z2, r2max) | touches(packed, o, x3, y3, z3, r2max))
-                                if mask_bits(hit) == 0:
-                                    continue
+                                close = mask_bits(hit) != 0
                                 if by_tag[other]:
                                     bits = _tag_mask(lane_tags, own * width + row, other * width, width)
-                                    if bits != 0 and km < km_end:
+                                    close &= bits != 0
+                                    if close and km < km_end:
                                         mask_neighbors[km], masks[km] = other, bits
-                                    km += bits != 0
-                                else:
-                                    if k < k_end:
-                                        neighbors[k] = other
-                                    k += 1
+                                    km += close
+                                else:       # stored in any case: no branch that cannot be foretold
+                                    neighbors[min(k, k_end)] = other
+                                    k += close
                             j += PAD
             stop[block] = k
             mask_stop[block] = km

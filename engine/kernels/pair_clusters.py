@@ -12,8 +12,9 @@ import numpy as np
 from numba import njit
 
 from engine.kernels import compiled
-from engine.kernels.clusters import BY_TAG, COUNTED, LEFT_OUT, ClusterBuilder
+from engine.kernels.clusters import ClusterBuilder
 from engine.kernels.clusters_search import BLOCK
+from engine.kernels.list_search import ghost_roles
 from engine.kernels.simd import register_bits
 
 SNAP = 0.25     # Å; cluster centres of mixed precision are multiples of it, so that their differences are exact
@@ -225,14 +226,6 @@ def _add_atom_energy(E, rows, atom_energy):
 def default_width(precision):
     """Atoms of a cluster: as many as a register holds, but at least four."""
     return max(4, register_bits() // (32 if precision == "mixed" else 64))
-
-
-def ghost_roles(halo):
-    """What each ghost is to a half list: see ``engine.neighbors`` for the rule."""
-    from engine.domain.halo import positive
-    roles = np.where(positive(halo.shift), COUNTED, LEFT_OUT).astype(np.int8)
-    roles[~halo.shift.any(1)] = BY_TAG
-    return roles
 
 
 class ClusterDriver:

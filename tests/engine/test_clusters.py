@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.domain.domain import Domain
 from engine.kernels.clusters import BLOCK, ClusterBuilder
-from engine.kernels.pair_clusters import ghost_roles
+from engine.kernels.list_search import ghost_roles
 from engine.state import State
 
 
