@@ -15,11 +15,11 @@ A tensor that stayed put in space would break the balance of torques. It goes wi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.config.quantities import InputFile
 from engine.contracts import Capabilities, Potential
 from engine.errors import InputError
 from engine.state import Attribute
@@ -36,7 +36,7 @@ class FixedBornCharges(Potential):
     that a translation carries nothing. Without a file the sites are where the atoms are at first."""
 
     born_charges: dict[str, Any] = field(default_factory=dict)
-    file: Path | None = None
+    file: InputFile | None = None
     neutral: bool = True
 
     itinerant = False

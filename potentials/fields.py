@@ -26,12 +26,11 @@ the stages in which the field acts; by default all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from engine.config.quantities import ElectricField, Time
+from engine.config.quantities import ElectricField, InputFile, Time
 from engine.contracts import Field
 from engine.errors import InputError
 
@@ -198,7 +197,7 @@ class Tabulated(Source):
     """file : rows of time (fs) and three components (V/Å), # comments;  outside : beyond its ends hold the last row,
     or zero"""
 
-    file: Path
+    file: InputFile
     outside: Literal["hold", "zero"] = "hold"
 
     def prepare(self):

@@ -1,0 +1,90 @@
+"""Everything that follows from one enthalpy F(R, E, cell) by differentiation.
+
+With g_ij = ∂F/∂r_ij on edges (r_ij = r_j − r_i) and the field E (S, 3) of each system:
+
+| what | how |
+|---|---|
+| forces −∂F/∂R (A, 3) | scatter of g |
+| polarization P = −∂F/∂E (S, 3) | from the same reverse pass |
+| virial (S, 3, 3) at fixed reduced field | −Σ r⊗g − P⊗E |
+| polarizability ∂P/∂E (S, 3, 3) | three more reverse passes, symmetric because F is one function |
+| Born charges ∂P/∂R (A, 3, 3), [atom, field axis, displacement axis] | the same three passes, scattered; their sum is zero |
+| ∂α/∂R (A, 3, 3, 3), Raman | nine more |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from plugins.equivariant.derivatives import scatter
+from plugins.equivariant.graphs import Batch
+
+
+@dataclass
+class Response:
+    """What `evaluate` gives; a quantity that was not asked for is None. energy (S,) is without the species' shifts."""
+
+    energy: torch.Tensor
+    forces: torch.Tensor
+    polarization: torch.Tensor
+    virial: torch.Tensor | None = None
+    born_charges: torch.Tensor | None = None
+    polarizability: torch.Tensor | None = None
+    raman: torch.Tensor | None = None
+    atom_energy: torch.Tensor | None = None
+
+
+def on_atoms(edge_gradient, batch):
+    """∂/∂R (A, 3) of something with this gradient on edges."""
+    return -scatter(edge_gradient, batch.vectors, batch.neighbours, batch.system, len(batch.volume), False)[0]
+
+
+def gradients(value, inputs, create_graph):
+    """∂value/∂inputs, zeros where the value does not hang on one."""
+    found = torch.autograd.grad(value, inputs, create_graph=create_graph, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found)]
+
+
+def evaluate(model, batch: Batch, field, needs=frozenset(), training=False, directions=None):
+    """Response of a batch in the field (S, 3).
+
+    needs : of {"virial", "born_charges", "polarizability", "raman"};  training : keep the graph for one more derivative
+    directions : (S, 3) or None: instead of the whole Born charges, their contraction with this field direction, (A, 3)
+    """
+    systems = len(batch.volume)
+    vectors = batch.vectors.detach().requires_grad_()
+    field = field.to(vectors.dtype).detach().requires_grad_()
+    padded = torch.cat([field, field.new_zeros(1, 3)])
+    each = model(vectors, batch.species, batch.around, padded[batch.system])
+    second = bool(needs & {"born_charges", "polarizability", "raman"}) or directions is not None
+    keep = training or second
+    g, g_field = gradients(each.sum(), (vectors, field), keep)
+    P = -g_field
+    forces, virial = scatter(g, vectors, batch.neighbours, batch.system, systems, "virial" in needs)
+    if virial is not None:
+        virial = virial - P[:, :, None] * field[:, None, :]
+    energy = torch.zeros(systems + 1, dtype=torch.float64).index_add(0, batch.system, each.double())[:systems]
+    out = Response(energy, forces, P, virial, atom_energy=each)
+    third = training or "raman" in needs
+    if directions is not None:
+        out.born_charges = on_atoms(gradients((P * directions).sum(), [vectors], training)[0], batch)
+    if needs & {"born_charges", "polarizability", "raman"}:
+        rows, alpha = [], []
+        for a in range(3):
+            g, g_field = gradients(P[:, a].sum(), (vectors, field), third)
+            rows.append(on_atoms(g, batch) if "born_charges" in needs else None)
+            alpha.append(g_field)
+        if "born_charges" in needs:
+            out.born_charges = torch.stack(rows, 1)
+        out.polarizability = torch.stack(alpha, 1)
+        if "raman" in needs:
+            entries = [on_atoms(gradients(out.polarizability[:, a, b].sum(), [vectors], training)[0], batch)
+                       for a in range(3) for b in range(3)]
+            out.raman = torch.stack(entries, 1).view(-1, 3, 3, 3)
+    return out if training else detached(out)
+
+
+def detached(out):
+    return Response(**{k: None if v is None else v.detach() for k, v in vars(out).items()})

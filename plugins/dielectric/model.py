@@ -1,0 +1,92 @@
+"""A learned electric enthalpy: the strictly local equivariant model with the field beside the edges.
+
+Two forms, one interface (edge vectors and field in, enthalpy of each centre atom out):
+
+``full``: the field enters every layer's environment as if it were one more neighbor,
+
+    A_i = Σ_j w_l Y_l(r̂_ij)/√n + v_l(Z_i) |e|^l Y_l(ê),   e = E/E₀,  l ≥ 1
+
+regular solid harmonics, polynomials of the field: smooth at zero, where the data are, and of all orders in E through the
+layers that follow. Nothing of the field is left where an atom has no neighbors.
+
+``quadratic``: the readout gives four scalars for each edge, and
+
+    F = Σ_ij [ε_ij − p_ij (r̂_ij·E) − ½ a_ij E² − ½ b_ij ((r̂_ij·E)² − E²/3)]
+
+so that P0 and α are equivariant readouts of one network, exactly second order in E, and one reverse pass gives everything.
+
+| equation | name |
+|---|---|
+| v_l(Z) | ``field_weights[k]``, (species, channels·l_max) |
+| E₀ | ``field_scale``, V/Å |
+| ε, p, a, b | columns of the readout; units eV, e·Å, e·Å²/V |
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from plugins.equivariant.blocks import Linear, Network, harmonics, weighted_dot, weighted_sum
+from plugins.equivariant.description import Description
+from plugins.equivariant.local import LocalModel
+
+
+class DielectricModel(LocalModel):
+    """`form` "quadratic" or "full"; forward(vectors, centre, neighbour, field) with field (A, 3) V/Å of each atom."""
+
+    def __init__(self, description: Description, form="quadratic", field_scale=1.0):
+        super().__init__(description)
+        d = description
+        self.form, self.field_scale = form, field_scale
+        dtype = getattr(torch, d.dtype)
+        if form == "quadratic":
+            self.readout = Network(d.features * (d.layers + 1), 4, d.readout_depth, d.readout_width).to(dtype)
+            self.register_buffer("response_scales", torch.ones(3, dtype=dtype))  # of p, a, b beside the energy's
+        else:
+            self.field_weights = nn.ParameterList(
+                nn.Parameter(0.3 * torch.randn(len(d.species), d.channels * d.l_max, dtype=dtype)) for _ in range(d.layers))
+
+    def field_environment(self, field, centre, k):
+        """(A, channels, dim) what the field adds to the environment of layer k."""
+        d = self.description
+        y = harmonics(field / self.field_scale, d.l_max)
+        w = self.field_weights[k][centre].view(-1, d.l_max, d.channels).transpose(1, 2)  # (A, channels, l)
+        degrees = torch.repeat_interleave(torch.arange(d.l_max), 2 * torch.arange(1, d.l_max + 1) + 1)
+        return nn.functional.pad(w[:, :, degrees] * y[:, None, 1:], (1, 0))
+
+    def edges(self, vectors, centre, neighbour, field):
+        """Unit vectors (A, N, 3) and the readout (A, N, 1 or 4)."""
+        d = self.description
+        r = vectors.square().sum(-1).sqrt()
+        unit = vectors / r.unsqueeze(-1)
+        y = harmonics(unit, d.l_max)
+        x = r / self.cutoffs.to(r.dtype)[centre.unsqueeze(1), neighbour]
+        embedded = self.two_body(self.embedding(x, centre, neighbour))
+        initial, (scalars, weights) = self.initial(embedded), self.split(self.first(embedded))
+        coefficients = [product() for product in self.products]
+        environments, track_scalars = [], [scalars]
+        for k, latent in enumerate(self.latents):
+            environment = weighted_sum(weights, y, d.l_max, d.channels) / math.sqrt(d.neighbors)
+            if self.form == "full":
+                environment = environment + self.field_environment(field, centre, k)
+            environments.append(environment)
+            vector = self.operator(environments, coefficients, k)
+            found = weighted_dot(initial, y, vector, d.l_max, d.channels)
+            scalars, weights = self.split(latent(torch.cat(track_scalars + [found], -1)))
+            track_scalars.append(scalars)
+        return unit, self.readout(torch.cat(track_scalars, -1))
+
+    def forward(self, vectors, centre, neighbour, field):
+        """(A, N, 3) Å, (A,) and (A, N) species, (A, 3) V/Å -> (A,) eV without the species' shifts."""
+        norm = math.sqrt(2 * self.description.neighbors)
+        unit, out = self.edges(vectors, centre, neighbour, field)
+        energy = out[..., 0].sum(1) * self.scales[centre]
+        if self.form == "quadratic":
+            along = (unit @ field.unsqueeze(-1)).squeeze(-1)
+            e2 = field.square().sum(-1, keepdim=True)
+            p, a, b = (out[..., 1:] * self.response_scales).unbind(-1)
+            energy = energy - (p * along + 0.5 * a * e2 + 0.5 * b * (along.square() - e2 / 3)).sum(1)
+        return energy / norm
