@@ -1,6 +1,7 @@
 """Every registered potential of this project satisfies the contract tests that plugin authors run on theirs."""
 
 from functools import cache
+from itertools import product
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -16,6 +17,8 @@ from potentials.dielectric_bonds import Bond, PolarizableBonds
 from potentials.dielectric_born import FixedBornCharges
 from potentials.eam.file_potentials import FinnisSinclairEAM, FuncflEAM, SetflEAM
 from potentials.eam.zhou import ZhouEAM
+from potentials.manybody.stillinger_weber import StillingerWeber
+from potentials.manybody.tersoff import Tersoff
 from potentials.pair.born_mayer_huggins import BornMayerHuggins
 from potentials.pair.buckingham import Buckingham
 from potentials.pair.lennard_jones import LennardJones
@@ -88,6 +91,22 @@ def funcfl():
     return _written("funcfl")
 
 
+@cache
+def triplets(kind):
+    """Published parameters of silicon (Stillinger and Weber 1985; Tersoff 1989), and carbon-like ones made from them."""
+    lines = []
+    for a, b, c in product(("Si", "C"), repeat=3):
+        light = (b == "C") + (c == "C")
+        near = 0.9 if "C" in (a, b) else 1.0
+        numbers = (f"2.1683 {2.0951 * near} 1.8 {21.0 + light} 1.2 -0.33333 7.049556277 0.6022245584 4 0 0" if kind == "sw" else
+                   f"{3 if light else 1} 1 {0.3 * light} 1.0039e5 16.217 -0.59825 0.78734 1.1e-6 1.7322 471.18 "
+                   f"{2.85 - 0.1 * light} 0.25 2.4799 {1830.8 - 40 * light}")
+        lines.append(f"{a} {b} {c} {numbers}")
+    path = Path(mkdtemp()) / f"made.{kind}"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 GASES = dict(epsilon={"Ar": 0.0104, "Kr": 0.0140}, sigma={"Ar": 3.4, "Kr": 3.65}, cutoff=8.0)
 SALT = {"Na-Na": {"sigma": 2.34, "C": 1.05, "D": 0.5}, "Na-Cl": {"sigma": 2.755, "C": 7.0, "D": 8.7},
         "Cl-Cl": {"sigma": 3.17, "C": 72.4, "D": 145.4}}
@@ -114,6 +133,8 @@ CASES = {  # name [and variant]: (potential, structures, options of the contract
     "eam/zhou": (lambda: ZhouEAM(cutoff=7.5), lambda: small("Cu", cubic=True), {}),
     "eam/alloy": (lambda: SetflEAM(file=str(setfl())), cu_ni, {}),
     "eam/fs": (lambda: FinnisSinclairEAM(file=str(setfl(True))), cu_ni, {}),
+    "sw": (lambda: StillingerWeber(file=str(triplets("sw"))), lambda: small("SiC", "zincblende", a=4.36), {}),
+    "tersoff": (lambda: Tersoff(file=str(triplets("tersoff"))), lambda: small("SiC", "zincblende", a=4.36), {}),
     "eam/funcfl": (lambda: FuncflEAM(file=str(funcfl())), lambda: small("Cu", cubic=True), {}),
 }
 

@@ -1,0 +1,1 @@
+"""Potentials with angular terms: Stillinger–Weber, Tersoff."""
