@@ -144,6 +144,7 @@ class MPI(Serial):
         sys.stdout.flush()
         sys.stderr.flush()
         self.communicator.Abort(code)
+        os._exit(code)  # Abort may return before the launcher has ended this process
 
 
 def _bytes(array):

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+from engine.parallel import world
 from engine.run import Run, from_checkpoint
 
 INPUT = """
@@ -83,6 +84,7 @@ def whole_and_parts(folder):
     """A run at one go, and one that is stopped and resumed; and one that is only stopped."""
     whole(folder / "whole")
     stop(folder / "parts")
+    world().barrier()  # rank 0 may still be writing the checkpoint
     resume(folder / "parts")
     stop(folder / "stopped")
 
