@@ -27,16 +27,25 @@ with the virials at the two ends of the step in whose middle it happens; the err
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import expm
+from numba import njit
 
 from engine import random, units
 from engine.config.quantities import Time
 from engine.contracts import Stateful
 from engine.errors import InputError
 from integrators.operators import scale
-from integrators.stress import Coupling, PressureTensor, pressure_at, project, refuse_impossible
+from integrators.stress import Coupling, PressureTensor, exponential, pressure_at, project, refuse_impossible
 
 MOST_STRAIN = 0.05  # of one rescaling
+
+
+@njit(cache=True)
+def noise(seed, step, systems):
+    """Nine standard normal numbers for each system, (S, 3, 3)."""
+    out = np.empty((systems, 3, 3))
+    for s in range(systems):
+        out[s] = random.normals(seed, random.CELL_RESCALING, s, step, 0, 0, 9).reshape(3, 3)
+    return out
 
 
 @dataclass
@@ -65,14 +74,15 @@ class CellRescaling(Stateful):
         P0 = units.GPa * pressure_at(self.pressure, integrator, simulation)
         kT = units.kB * integrator.at(simulation, integrator.temperature)[:, None, None]
         rate = self.compressibility / units.GPa / (3 * self.time) * dt
-        strain = project(-rate * (P0 - P) + np.sqrt(2 * kT * rate / V) * self._noise(simulation), self.coupling)
+        kicks = np.sqrt(2 * kT * rate / V) * noise(simulation.seed, state.step, state.n_systems)
+        strain = project(-rate * (P0 - P) + kicks, self.coupling)
         if not (np.abs(strain) < MOST_STRAIN).all():
             raise InputError(
                 f"step {state.step}: the barostat would strain the cell by {100 * np.abs(strain).max():.0f} % at once; give it "
                 "a longer time, a smaller compressibility, or a start nearer to the wanted pressure"
             )
         before = simulation.kinetic_energy()
-        scale(state, np.array([expm(e) for e in strain]))
+        scale(state, exponential(strain))
         simulation.account.add("barostat", simulation.kinetic_energy() - before, state.n_systems)
         self._strain, self._virial = strain, W
 
@@ -80,11 +90,3 @@ class CellRescaling(Stateful):
         """At the end of the step: what the rescaling gave to the potential energy."""
         mean = 0.5 * (self._virial + simulation.forces.total("virial"))
         simulation.account.add("barostat", -np.einsum("sab,sab->s", mean, self._strain), simulation.state.n_systems)
-
-    @staticmethod
-    def _noise(simulation):
-        state = simulation.state
-        return np.array([
-            random.normals(simulation.seed, random.CELL_RESCALING, s, state.step, 0, 0, 9).reshape(3, 3)
-            for s in range(state.n_systems)
-        ])

@@ -16,13 +16,12 @@ Every system has its own minimiser: sums are (S,) and no system knows of another
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import expm
 
 from engine import units
 from engine.contracts import Stateful
 from engine.errors import InputError
 from integrators.operators import scale
-from integrators.stress import components, project, refuse_impossible
+from integrators.stress import components, exponential, project, refuse_impossible
 
 CONVERGED = "converged"
 MOST_STRAIN = 0.02  # of one step
@@ -78,7 +77,7 @@ class Relaxation(Stateful):
         state = simulation.state
         state.positions[: state.n] += dr
         if self.cell is not None:
-            scale(state, np.array([expm(e) for e in dq / self.length]))
+            scale(state, exponential(dq / self.length))
 
     def enthalpy(self, simulation):
         """E + P0 V, (S,) eV; what falls. (With a pressure tensor, P0 is a third of its trace.)"""

@@ -55,6 +55,12 @@ def project(strain, coupling):
     return 0.5 * (strain + strain.transpose(0, 2, 1))
 
 
+def exponential(strain):
+    """e^ε of symmetric strains (S, 3, 3)."""
+    values, vectors = np.linalg.eigh(strain)
+    return np.einsum("sak,sk,sbk->sab", vectors, np.exp(values), vectors)
+
+
 def refuse_impossible(simulation, who):
     """A cell can move only if it has a volume and no atom is fixed."""
     if not simulation.state.periodic.all():

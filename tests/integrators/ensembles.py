@@ -33,16 +33,6 @@ class Springs(Potential):
             out.energy[:] += atoms.sum_by_system(0.5 * self.k * (x * x).sum(1))
 
 
-class Nothing(Potential):
-    """No interaction: the ideal gas."""
-
-    def capabilities(self):
-        return Capabilities(cutoff=0.0, lists="none")
-
-    def compute(self, atoms, neighbors, halo, inputs, needs, out):
-        pass
-
-
 def oscillators(n, temperature, integrator, k=2.0, mass=20.0, seed=1):
     """n independent three-dimensional oscillators in a large open box, started from equilibrium."""
     atoms = Atoms(f"Ar{n}", positions=np.zeros((n, 3)), cell=[1000.0] * 3, pbc=True)
@@ -60,6 +50,27 @@ def argon(potential, integrator, temperature, repeat=3, a=5.4, seed=1, systems=1
     state = state_from_atoms([atoms] * systems)
     thermalise(state, temperature, seed)
     return Simulation(state, potential, integrator, seed=seed)
+
+
+class Free(Potential):
+    """No interaction."""
+
+    def capabilities(self):
+        return Capabilities(cutoff=0.0, lists="none")
+
+    def compute(self, atoms, neighbors, halo, inputs, needs, out):
+        pass
+
+
+def ideal_gas(n, systems, temperature, volume, integrator, seed=1):
+    """`systems` boxes of n free atoms each, so heavy that they hardly move: their momenta are all that matters."""
+    rng = np.random.default_rng(seed)
+    L = volume ** (1 / 3)
+    boxes = [Atoms(f"Ar{n}", positions=rng.uniform(0, L, (n, 3)), cell=[L] * 3, pbc=True) for _ in range(systems)]
+    state = state_from_atoms(boxes)
+    state.masses[:] = 1e8
+    thermalise(state, temperature, seed, exact=False)
+    return Simulation(state, Free(), integrator, seed=seed, skin=1.0)
 
 
 def sample(simulation, steps, every, function, needs=()):
