@@ -16,13 +16,19 @@ import numpy as np
 from engine.contracts import Capabilities, Potential
 from engine.errors import InputError, nearest
 from potentials.eam import kernels
+from potentials.eam.kernels_driver import FastPasses
 from potentials.eam.tables import Tables, hermite
 
 NONE1, NONE3 = np.zeros(1), np.zeros((1, 3, 3))
 
 
 class EmbeddedAtom(Potential):
-    """Base of all embedded-atom potentials: subclasses say where the tables come from."""
+    """Base of all embedded-atom potentials: subclasses say where the tables come from.
+
+    precision : "double", or "mixed" for pairs in single and sums in double precision
+    """
+
+    precision = "double"
 
     def tables(self, species_names) -> Tables:
         raise TypeError(f"{type(self).__name__} gives no tables")
@@ -37,6 +43,8 @@ class EmbeddedAtom(Potential):
         self._cutoff = tables.cutoff
         self._per_r, self._per_rho = 1.0 / tables.d_r, 1.0 / tables.d_rho
         self._F, self._f, self._rphi = (hermite(t) for t in (tables.embedding, tables.density, tables.rphi))
+        self._fast = FastPasses(
+            self._cutoff, self._per_r, self._per_rho, self._f, self._rphi, self._F, self.precision)
 
     @property
     def label(self):
@@ -49,6 +57,9 @@ class EmbeddedAtom(Potential):
         )
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
+        if not needs & {"atom_energy", "atom_virial"}:
+            self._fast.compute(atoms, neighbors, halo, needs, out)
+            return
         csr = neighbors.half(self._cutoff)
         x, species, system, n = atoms.positions, atoms.species, atoms.system, atoms.n
         cutoff2 = self._cutoff**2

@@ -1,0 +1,205 @@
+"""The fast passes of an embedded-atom potential: energies, forces and virials, eight or sixteen neighbors at a time.
+
+Pass one compacts each atom's neighbors inside the cutoff and sums densities from their distances; pass two reuses the
+compacted list. Positions are records of four (the fourth a place for dF/dρ), spline coefficients records of twelve:
+density given to the first atom, to the second, and r φ; both are loaded by rows and transposed.
+
+In mixed precision positions are 32-bit fixed-point numbers, whose differences are exact, pairs are evaluated in single
+precision, and densities, forces and energies are summed in double precision.
+"""
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+
+from engine.kernels.simd import (
+    add_lanes,
+    add_rows,
+    compress,
+    count,
+    gather,
+    hsum,
+    lanes,
+    load,
+    load_rows,
+    minimum,
+    reinterpret,
+    rsqrt,
+    select,
+    splat,
+    store,
+    to_float32,
+    to_float64,
+    to_int32,
+)
+
+RECORD = 12
+
+inlined = njit(forceinline=True, error_model="numpy")
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pack(x, records):
+    """Records (n_all + 1, 4) of positions; the last one is far from everything."""
+    for i in range(x.shape[0]):
+        records[i, 0], records[i, 1], records[i, 2], records[i, 3] = x[i, 0], x[i, 1], x[i, 2], 0.0
+    for d in range(4):
+        records[x.shape[0], d] = 1e6 if d < 3 else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pack_fixed(x, low, per_length, records):
+    """The same as 32-bit integers, x = low + record / per_length; the last one is as far off as can be."""
+    for i in range(x.shape[0]):
+        for d in range(3):
+            records[i, d] = np.int32(np.rint((x[i, d] - low[d]) * per_length))
+        records[i, 3] = 0
+    for d in range(4):
+        records[x.shape[0], d] = 2**30 if d < 3 else 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def put_slopes(slope, records):
+    """dF/dρ (n_all,) into the fourth place of floating-point records (rows, 4)."""
+    for i in range(slope.shape[0]):
+        records[i, 3] = slope[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def unpack(force, x, system, forces, virial, want_virial):
+    """Add forces of all rows and, from ghosts' own forces, the virial W_ab = Σ r_a F_b."""
+    for i in range(x.shape[0]):
+        for a in range(3):
+            forces[i, a] += force[i, a]
+    if want_virial:
+        for i in range(x.shape[0]):
+            for a in range(3):
+                for b in range(3):
+                    part = 0.5 * x[i, a] * force[i, b]
+                    virial[system[i], a, b] += part
+                    virial[system[i], b, a] += part
+
+
+@lru_cache
+def passes(width, mixed, species_count):
+    """(densities, forces) compiled for a register width, a precision, and one species or several."""
+    several = species_count > 1
+    real = np.float32 if mixed else np.float64
+    stride = RECORD if several else RECORD - 4      # one species: both atoms give the same density
+    shift = stride - 4
+
+    @inlined
+    def displacement(near, far, scale):
+        """Records' difference as real numbers."""
+        if mixed:
+            return to_float32(near - far) * scale
+        return near - far
+
+    @inlined
+    def interval(r2, per_r, last, place):
+        """Spline interval (stored to `place`) and position in it, at squared distance r2; and 1/r."""
+        inverse = rsqrt(r2)
+        s = minimum(r2 * inverse * per_r, last)
+        m = to_int32(s)
+        store(place, 0, m)
+        return inverse, s - (to_float32(m) if mixed else to_float64(m)), m
+
+    @inlined
+    def species_rows(species, neighbors, k, own, rows, m, place):
+        """Turn intervals into rows of the table of (own species, neighbor's species)."""
+        if several:
+            kinds = gather(species, load(neighbors, k, width))
+            store(place, 0, m + (kinds + np.int32(own * species_count)) * np.int32(rows))
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def densities(n, records, scale, offsets, indices, species, cutoff2, per_r, table, rows, rho, near, near_start,
+                  distances):
+        """Add densities to rho (n_all + 1,), species as long, and store neighbors inside the cutoff, padded to whole registers with row
+        n_all: of atom i near[near_start[i]:near_start[i + 1]]. `distances` is room for the longest list and 2 width."""
+        dummy = np.int32(rho.shape[0] - 1)
+        r2max, far, step, last = real(cutoff2), splat(real(cutoff2), width), real(per_r), splat(real(rows - 1), width)
+        place = np.empty(width, np.int32)
+        unit = real(scale)
+        k = 0
+        end = indices.shape[0]
+        tail = np.empty(2 * width, np.int32)
+        for i in range(n):
+            near_start[i] = k
+            x, y, z = (splat(records[4 * i], width), splat(records[4 * i + 1], width), splat(records[4 * i + 2], width))
+            c = 0
+            for q in range(offsets[i], offsets[i + 1], width):
+                source, at = indices, q
+                if q + width > end:         # the last registers of the whole list
+                    for lane in range(width):
+                        tail[lane] = indices[q + lane] if q + lane < end else dummy
+                    source, at = tail, 0
+                rows_of = load(source, at, width)
+                valid = lanes(width) < np.int32(offsets[i + 1] - q)
+                X, Y, Z, _ = load_rows(records, source, at, width, 4, 0)
+                dx, dy, dz = displacement(X, x, unit), displacement(Y, y, unit), displacement(Z, z, unit)
+                r2 = dx * dx + dy * dy + dz * dz
+                inside = (r2 < r2max) & valid
+                store(near, k + c, compress(rows_of, inside))
+                store(distances, c, compress(r2, inside))
+                c += count(inside)
+            store(near, k + c, splat(dummy, width))
+            store(distances, c, far)
+            total = splat(0.0, width)
+            for q in range(0, c, width):
+                r2 = load(distances, q, width)
+                _, p, m = interval(r2, step, last, place)
+                species_rows(species, near, k + q, species[i], rows, m, place)
+                c0, c1, c2, c3 = load_rows(table, place, 0, width, stride, 0)
+                given = select(r2 < r2max, ((c3 * p + c2) * p + c1) * p + c0, real(0))
+                total += to_float64(given)
+                if several:
+                    c0, c1, c2, c3 = load_rows(table, place, 0, width, stride, 4)
+                    given = select(r2 < r2max, ((c3 * p + c2) * p + c1) * p + c0, real(0))
+                add_lanes(rho, near, k + q, to_float64(given))
+            rho[i] += hsum(total)
+            k += (c + width - 1) // width * width
+        near_start[n] = k
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def forces(n, records, scale, near, near_start, species, system, cutoff2, per_r, table, rows, slope, force, energy,
+               want_energy):
+        """Add pair and embedding forces to force (n_all + 1, 4), flat, and pair energies to energy (S,)."""
+        r2max, far, step, last = real(cutoff2), splat(real(cutoff2), width), real(per_r), splat(real(rows - 1), width)
+        zero, double_zero = splat(real(0), width), splat(0.0, width)
+        place = np.empty(width, np.int32)
+        unit = real(scale)
+        for i in range(n):
+            x, y, z = (splat(records[4 * i], width), splat(records[4 * i + 1], width), splat(records[4 * i + 2], width))
+            slope_i = splat(real(slope[i]), width)
+            fx, fy, fz, pairs = double_zero, double_zero, double_zero, double_zero
+            for k in range(near_start[i], near_start[i + 1], width):
+                X, Y, Z, slope_j = load_rows(records, near, k, width, 4, 0)
+                if mixed:
+                    slope_j = reinterpret(slope_j)
+                dx, dy, dz = displacement(X, x, unit), displacement(Y, y, unit), displacement(Z, z, unit)
+                r2 = dx * dx + dy * dy + dz * dz
+                inside = r2 < r2max
+                inverse, p, m = interval(select(inside, r2, far), step, last, place)
+                species_rows(species, near, k, species[i], rows, m, place)
+                a0, a1, a2, a3 = load_rows(table, place, 0, width, stride, 0)
+                c0, c1, c2, c3 = load_rows(table, place, 0, width, stride, shift)
+                to_i = (3.0 * a3 * p + 2.0 * a2) * p + a1
+                embedding = (slope_i + slope_j) * to_i
+                if several:
+                    b0, b1, b2, b3 = load_rows(table, place, 0, width, stride, 4)
+                    embedding = slope_i * to_i + slope_j * ((3.0 * b3 * p + 2.0 * b2) * p + b1)
+                phi = (((c3 * p + c2) * p + c1) * p + c0) * inverse
+                slope_rphi = (3.0 * c3 * p + 2.0 * c2) * p + c1
+                w = select(inside, ((embedding + slope_rphi * inverse) * step - phi * inverse) * inverse, zero)
+                if want_energy:
+                    pairs += to_float64(select(inside, phi, zero))
+                gx, gy, gz = to_float64(w * dx), to_float64(w * dy), to_float64(w * dz)
+                fx, fy, fz = fx + gx, fy + gy, fz + gz
+                add_rows(force, near, k, -gx, -gy, -gz, double_zero)
+            force[4 * i] += hsum(fx)
+            force[4 * i + 1] += hsum(fy)
+            force[4 * i + 2] += hsum(fz)
+            if want_energy:
+                energy[system[i]] += hsum(pairs)
+
+    return densities, forces
