@@ -1,0 +1,270 @@
+"""Training of a dielectric model on whatever labels there are, by Adam with an average of the weights.
+
+    L = Σ_label w_label mean |x − x_label|²/s²_label
+
+s: spread of the label over the training frames. Energies count per atom. The polarization is known modulo e times lattice
+vectors: its residual is taken in fractions of the cell and wrapped to the nearest branch. Born charges are met through one
+random field direction for each frame and step, Σ_i d_i Z*[i, j], which costs one reverse pass and has the same mean.
+
+A run stops by itself after `minutes`; ``state.pt`` beside the model goes on from there.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.errors import InputError
+from plugins.dielectric.derivatives import evaluate
+from plugins.dielectric.model import DielectricModel
+from plugins.equivariant import folder, graphs
+from plugins.equivariant.description import Description
+
+WEIGHTS = {"energy": 0.3, "forces": 1.0, "stress": 0.1, "polarization": 0.3, "born_charges": 1.0, "polarizability": 0.1}
+
+
+@dataclass
+class Settings:
+    """rate : Adam's first learning rate, falling to a hundredth along a cosine over `epochs`;  average : decay of the
+    weights' average, which is what is saved and tested;  weights : of the labels in the loss"""
+
+    epochs: int = 100
+    batch: int = 1
+    rate: float = 5e-3
+    average: float = 0.995
+    clip: float = 10.0
+    seed: int = 0
+    minutes: float = 1e9
+    weights: dict = field(default_factory=lambda: dict(WEIGHTS))
+
+
+def wrapped(difference, cells):
+    """(S, 3) e·Å to the nearest branch: fractions of the cell's vectors (S, 3, 3) rounded off."""
+    s = torch.linalg.solve(cells.transpose(1, 2), difference.unsqueeze(-1)).squeeze(-1)
+    return difference - (torch.round(s).unsqueeze(1) @ cells).squeeze(1)
+
+
+class Labels:
+    """Frames joined into a batch with their labels as tensors."""
+
+    def __init__(self, frames, model):
+        dtype = next(model.parameters()).dtype
+        self.batch = graphs.join([f.graph for f in frames], model.description.cutoff, dtype)
+        t = lambda x: torch.tensor(np.asarray(x), dtype=dtype)
+        self.cells, self.field = t([f.cell for f in frames]), t([f.field for f in frames])
+        self.energy = torch.tensor([float(f.energy) for f in frames], dtype=torch.float64)
+        self.forces = t(np.concatenate([f.forces for f in frames]))
+        self.born_charges = t(np.concatenate([f.born_charges for f in frames]))
+        self.stress, self.polarization = t([f.stress for f in frames]), t([f.polarization for f in frames])
+        self.polarizability = t([f.polarizability for f in frames])
+        self.shift = torch.stack([model.shifts[torch.tensor(f.graph.species)].sum() for f in frames])
+
+    def residuals(self, out, directions=None):
+        """{label: differences} of what is known; energies per atom."""
+        b = self.batch
+        volume = b.volume.to(self.cells.dtype)[:, None, None]
+        differences = {
+            "energy": (out.energy + self.shift - self.energy) / b.counts,
+            "forces": out.forces - self.forces,
+            "polarization": wrapped(out.polarization - self.polarization, self.cells),
+        }
+        if out.virial is not None:
+            differences["stress"] = -out.virial / volume - self.stress
+        if directions is not None:
+            d = directions[b.system]
+            differences["born_charges"] = out.born_charges - torch.einsum("na,nab->nb", d, self.born_charges)
+        elif out.born_charges is not None:
+            differences["born_charges"] = out.born_charges - self.born_charges
+        if out.polarizability is not None:
+            differences["polarizability"] = out.polarizability - self.polarizability
+        known = {name: x[~torch.isnan(x)] for name, x in differences.items()}
+        return {name: x for name, x in known.items() if x.numel()}
+
+
+def spreads(frames):
+    """{label: root mean square about the mean} over frames; polarization by its Born charges' scale where it wraps."""
+    n = np.array([len(f.forces) for f in frames])
+    def rms(x):
+        x = x[np.isfinite(x)]
+        return float(max(x.std(), 1e-6)) if x.size else 1.0
+    mean_charge = lambda f: f.born_charges - f.born_charges.mean(0)
+    return {
+        "energy": rms(np.array([f.energy for f in frames]) / n), "forces": rms(np.concatenate([f.forces for f in frames])),
+        "stress": rms(np.stack([f.stress for f in frames])),
+        "polarization": rms(np.stack([f.polarization for f in frames])),
+        "born_charges": rms(np.concatenate([mean_charge(f) for f in frames])),
+        "polarizability": rms(np.stack([f.polarizability - np.nanmean([g.polarizability for g in frames], 0) for f in frames])),
+    }
+
+
+def initialise(model, frames):
+    """Shifts by least squares over compositions, scales from the spread of forces and polarizabilities."""
+    counts = np.array([np.bincount(f.graph.species, minlength=len(model.description.species)) for f in frames], float)
+    energies = np.array([f.energy for f in frames])
+    known = np.isfinite(energies)
+    if known.any():
+        model.shifts[:] = torch.tensor(np.linalg.lstsq(counts[known], energies[known], rcond=None)[0])
+    s = spreads(frames)
+    model.scales[:] = s["forces"]
+    if model.form == "quadratic":
+        alpha = np.nanmean([np.trace(f.polarizability) / 3 / len(f.forces) for f in frames])
+        scale = float(alpha) if np.isfinite(alpha) else 0.1
+        model.response_scales[:] = torch.tensor([1.0, scale, scale])
+
+
+def needs_of(frames):
+    """Which costly derivatives have labels."""
+    some = lambda name: any(np.isfinite(getattr(f, name)).any() for f in frames)
+    return {"virial": some("stress"), "polarizability": some("polarizability"), "born": some("born_charges")}
+
+
+class Training:
+    """A model, its frames and the state of the optimiser; `run` goes on until the epochs or the minutes are over."""
+
+    def __init__(self, model, train, settings: Settings, out):
+        self.model, self.train, self.settings, self.out = model, train, settings, Path(out)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=settings.rate, amsgrad=True)
+        self.average = {k: p.detach().clone() for k, p in model.named_parameters()}
+        self.epoch = self.steps = 0
+        self.spreads, self.wanted = spreads(train), needs_of(train)
+        order = range(0, len(train), settings.batch)
+        self.batches = [Labels(train[k:k + settings.batch], model) for k in order]
+
+    def loss(self, labels):
+        directions = None
+        if self.wanted["born"]:
+            d = torch.randn(len(labels.energy), 3, generator=self.generator)
+            d = (d / d.norm(dim=1, keepdim=True)).to(labels.cells.dtype)
+            directions = torch.cat([d, d.new_zeros(1, 3)])
+        needs = frozenset(n for n in ("virial", "polarizability") if self.wanted[n])
+        out = evaluate(self.model, labels.batch, labels.field, needs, training=True,
+                       directions=None if directions is None else directions[:-1])
+        total = 0.0
+        for name, x in labels.residuals(out, directions).items():
+            total = total + self.settings.weights[name] * (x / self.spreads[name]).square().mean().to(torch.float64)
+        return total
+
+    def run(self, report=print, test=None):
+        start, s = time.monotonic(), self.settings
+        while self.epoch < s.epochs and time.monotonic() - start < 60 * s.minutes:
+            rate = s.rate * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * self.epoch / s.epochs)))
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            losses = []
+            for k in torch.randperm(len(self.batches), generator=self.generator).tolist():
+                self.optimiser.zero_grad()
+                loss = self.loss(self.batches[k])
+                if not torch.isfinite(loss):
+                    raise InputError(f"epoch {self.epoch}: the loss is not a number; lower the learning rate ({s.rate})")
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
+                self.optimiser.step()
+                self.steps += 1
+                decay = min(s.average, self.steps / (self.steps + 10))
+                with torch.no_grad():
+                    for name, p in self.model.named_parameters():
+                        self.average[name].lerp_(p, 1 - decay)
+                losses.append(loss.item())
+            self.epoch += 1
+            self.save()
+            errors = self.errors(test) if test and (self.epoch % 5 == 0 or self.epoch == s.epochs) else {}
+            self.log(time.monotonic() - start, float(np.mean(losses)), errors)
+            report(f"epoch {self.epoch:4d}  loss {np.mean(losses):.5f}  " + "  ".join(f"{k} {v:.4g}" for k, v in errors.items()))
+
+    def errors(self, frames):
+        """Mean absolute errors of the averaged weights on frames, in the units of `describe`."""
+        own = {k: p.detach().clone() for k, p in self.model.named_parameters()}
+        self.model.load_state_dict(self.average, strict=False)
+        found = errors(self.model, frames)
+        self.model.load_state_dict(own, strict=False)
+        return found
+
+    def log(self, seconds, loss, found):
+        path = self.out / "learning.csv"
+        new = not path.exists()
+        with open(path, "a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["epoch", "seconds", "loss", *UNITS])
+            writer.writerow([self.epoch, round(seconds), loss, *(found.get(name, "") for name in UNITS)])
+
+    def save(self):
+        self.out.mkdir(parents=True, exist_ok=True)
+        state = {"model": self.model.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict(),
+                 "epoch": self.epoch, "steps": self.steps, "generator": self.generator.get_state()}
+        torch.save(state, self.out / "state.pt.tmp")
+        (self.out / "state.pt.tmp").replace(self.out / "state.pt")
+        write(self.out, self.model, self.average, {"epochs": self.epoch})
+
+    def load(self):
+        """Go on from ``state.pt`` if there is one; True if there was."""
+        path = self.out / "state.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average = state["average"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.epoch, self.steps = state["epoch"], state["steps"]
+        self.generator.set_state(state["generator"])
+        return True
+
+
+def write(path, model, weights=None, about=None):
+    """The model as a folder, with other `weights` in place of its own if given."""
+    arrays = folder.from_model(model)
+    arrays.update({k: v.detach().numpy() for k, v in (weights or {}).items()})
+    folder.save(path, model.description, arrays, {"form": model.form, "field_scale": float(model.field_scale), **(about or {})})
+
+
+def load(path) -> DielectricModel:
+    """The torch model of a folder."""
+    import tomllib
+
+    description, arrays = folder.load(path)
+    about = tomllib.loads(Path(path, "model.toml").read_text()).get("about", {})
+    if about.get("form") not in ("quadratic", "full"):
+        raise InputError(f"{path} is a model without an electric field (its [about] names no form)")
+    model = DielectricModel(description, about["form"], about["field_scale"])
+    model.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
+    return model
+
+
+#: of `errors`: mean absolute errors
+UNITS = {"energy": "meV/atom", "forces": "meV/Å", "stress": "GPa", "polarization": "me·Å/atom", "born_charges": "me",
+         "polarizability": "me·Å²/V/atom"}
+
+
+def errors(model, frames):
+    """{label: MAE} in UNITS; energies after removing their mean offset, polarization modulo its quantum."""
+    collected = {}
+    for f in frames:
+        labels = Labels([f], model)
+        out = evaluate(model, labels.batch, labels.field, frozenset({"virial", "born_charges", "polarizability"}))
+        n = len(f.forces)
+        for name, x in labels.residuals(out).items():
+            x = x.double().numpy()
+            collected.setdefault(name, []).append(x / n if name in ("polarization", "polarizability") else x)
+    factor = {"stress": 160.21766}
+    out = {}
+    for name in UNITS:
+        if name in collected:
+            x = np.concatenate([np.ravel(v) for v in collected[name]])
+            if name == "energy":
+                x = x - x.mean()
+            out[name] = float(np.abs(x).mean() * factor.get(name, 1000.0))
+    return out
+
+
+def new_model(frames, description: Description, form="quadratic", field_scale=1.0, seed=0):
+    """A model with random weights, its shifts and scales set from the frames."""
+    torch.manual_seed(seed)
+    model = DielectricModel(description, form, field_scale)
+    initialise(model, frames)
+    return model
