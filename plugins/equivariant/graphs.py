@@ -12,6 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from engine.cell import complete
+from engine.domain.domain import Domain
+from engine.state import State
+
 
 @dataclass
 class Graph:
@@ -30,12 +34,19 @@ class Graph:
 
 def build(positions, cell, pbc, species, cutoff) -> Graph:
     """The graph of one frame; `cell` (3, 3) rows are vectors, `pbc` three booleans."""
-    from ase.neighborlist import primitive_neighbor_list
-
-    i, j, vectors = primitive_neighbor_list("ijD", pbc, cell, positions, cutoff)
-    volume = abs(np.linalg.det(cell)) if all(pbc) else 0.0
-    order = np.argsort(i, kind="stable")
-    return Graph(i[order], j[order], vectors[order], np.asarray(species), volume)
+    pbc, cell = np.asarray(pbc, bool), np.array(cell, float)
+    state = State(len(positions), cell[None], pbc, ["X"])
+    missing = ~pbc & (np.linalg.norm(cell, axis=1) < 1e-8)
+    state.open_vectors = missing
+    if missing.any():
+        state.cells[0], state.origin[0] = complete(np.where(missing[:, None], 0, cell), pbc, positions)
+    state.positions[:], state.tags[:] = positions, np.arange(len(positions))
+    domain = Domain(state, cutoff, skin=0.0, sort=False)
+    domain.refresh()
+    edges = domain.neighbors.edges(cutoff)
+    owner = np.concatenate([np.arange(state.n), domain.halo.owner])
+    volume = float(abs(np.linalg.det(cell))) if pbc.all() else 0.0
+    return Graph(edges.centre.astype(int), owner[edges.neighbor].astype(int), edges.vectors, np.asarray(species), volume)
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Training data: frames with labels from files (``frames``), checks (``checks``), splits, graphs on disk, shifts."""

@@ -1,0 +1,157 @@
+"""Labelled frames from extended XYZ and everything else that ASE reads, whatever their authors called the labels.
+
+Inside: positions and cell in Å, energy in eV, forces in eV/Å, stress in eV/Å³, tension positive (ASE's sign).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from engine.config.quantities import InputFile
+from engine.errors import InputError
+
+DIALECTS = {  # names that people give to labels, the commonest first
+    "energy": ("energy", "REF_energy", "total_energy", "dft_energy", "DFT_energy", "Energy", "energy_ref", "E"),
+    "forces": ("forces", "REF_forces", "force", "dft_forces", "dft_force", "DFT_forces", "Forces", "F"),
+    "stress": ("stress", "REF_stress", "dft_stress", "DFT_stress", "virial_stress"),
+    "virial": ("virial", "virials", "REF_virial", "REF_virials", "dft_virial"),
+}
+VOIGT = "xx yy zz yz xz xy"
+
+
+@dataclass
+class Frame:
+    """One configuration; labels that the file does not have are None. `info` is what else the file says of it."""
+
+    symbols: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+    periodic: np.ndarray
+    energy: float | None
+    forces: np.ndarray | None
+    stress: np.ndarray | None
+    source: str
+    info: dict = field(default_factory=dict)
+
+    @property
+    def volume(self):
+        return float(abs(np.linalg.det(self.cell))) if self.periodic.all() else 0.0
+
+
+@dataclass
+class Source:
+    """Which files, what their labels are called, and in what units.
+
+    files : paths (anything that ASE reads); frames : an ASE slice such as ":" or "::10"; energy, forces, stress, virial :
+    names of the labels, found from the common ones if not given ("" for none); energy_unit : "eV", "kcal/mol",
+    "kJ/mol", "Hartree", "Ry", "meV"; length_unit : "Å", "Bohr", "nm"; stress_sign : 1 where tension is positive (ASE),
+    −1 where pressure is; stress_unit : "eV/Å³", "GPa", "kbar", "bar"; stress_order : of six components
+    """
+
+    files: list[InputFile]
+    frames: str = ":"
+    energy: str | None = None
+    forces: str | None = None
+    stress: str | None = None
+    virial: str | None = None
+    energy_unit: Literal["eV", "meV", "kcal/mol", "kJ/mol", "Hartree", "Ry"] = "eV"
+    length_unit: Literal["Å", "Angstrom", "Bohr", "nm"] = "Å"
+    stress_unit: Literal["eV/Å³", "eV/A^3", "GPa", "kbar", "bar"] = "eV/Å³"
+    stress_sign: Literal[1, -1] = 1
+    stress_order: str = VOIGT
+
+
+def _factors(source):
+    from ase import units
+
+    energy = {"eV": 1.0, "meV": 1e-3, "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol,
+              "Hartree": units.Hartree, "Ry": units.Rydberg}[source.energy_unit]
+    length = {"Å": 1.0, "Angstrom": 1.0, "Bohr": units.Bohr, "nm": 10.0}[source.length_unit]
+    stress = {"eV/Å³": 1.0, "eV/A^3": 1.0, "GPa": units.GPa, "kbar": 0.1 * units.GPa, "bar": 1e-4 * units.GPa}
+    return energy, length, stress[source.stress_unit] * source.stress_sign
+
+
+def _found(atoms):
+    """Everything that a frame carries by name: its info, arrays, and a calculator's results."""
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    return {**results, **atoms.info, **{k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}}
+
+
+def _choose(label, given, found, where):
+    """The name under which a label is stored: the given one, or the only known one that is there."""
+    if given is not None:
+        if given and given not in found:
+            names = ", ".join(sorted(map(str, found))) or "nothing"
+            raise InputError(f"{where}: no '{given}' for {label}; the frame has: {names}")
+        return given or None
+    present = [name for name in DIALECTS[label] if name in found]
+    distinct = [n for k, n in enumerate(present) if not any(_same(found[n], found[m]) for m in present[:k])]
+    if len(distinct) > 1:
+        raise InputError(f"{where}: {label} may be any of {', '.join(distinct)}, which differ; name one with {label} = ...")
+    return distinct[0] if distinct else None
+
+
+def _same(a, b):
+    return np.shape(a) == np.shape(b) and np.array_equal(np.asarray(a), np.asarray(b))
+
+
+def _tensor(value, order, where):
+    value = np.asarray(value, float)
+    if value.size == 9:
+        return value.reshape(3, 3)
+    names = order.split()
+    if value.size != 6 or sorted("".join(sorted(n)) for n in names) != sorted(VOIGT.split()):
+        raise InputError(f"{where}: a stress of {value.size} numbers with stress_order = '{order}' cannot be understood")
+    out = np.zeros((3, 3))
+    for name, component in zip(names, value.ravel()):
+        a, b = ("xyz".index(c) for c in name)
+        out[a, b] = out[b, a] = component
+    return out
+
+
+def read(source: Source) -> list[Frame]:
+    """All frames of a source, converted; labels are looked for in every frame by itself."""
+    import ase.io
+
+    energy_factor, length, stress_factor = _factors(source)
+    frames = []
+    for path in source.files:
+        if not Path(path).is_file():
+            raise InputError(f"data: the file {path} does not exist")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                images = ase.io.read(path, index=source.frames)
+        except Exception as error:
+            raise InputError(f"data: {path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})") from None
+        for number, atoms in enumerate(images if isinstance(images, list) else [images]):
+            where = f"{Path(path).name}, frame {number}"
+            found = _found(atoms)
+            name = {label: _choose(label, getattr(source, label), found, where) for label in DIALECTS}
+            forces = None
+            if name["forces"]:
+                forces = np.asarray(found[name["forces"]], float)
+                if forces.shape != (len(atoms), 3):
+                    raise InputError(f"{where}: '{name['forces']}' has shape {forces.shape}, forces of {len(atoms)} atoms "
+                                     f"are ({len(atoms)}, 3)")
+                forces = forces * (energy_factor / length)
+            cell = np.array(atoms.cell) * length
+            frame = Frame(np.array(atoms.get_chemical_symbols()), atoms.positions * length, cell,
+                          np.array(atoms.pbc, bool), None, forces, None, where,
+                          {k: v for k, v in found.items() if np.ndim(v) == 0})
+            if name["energy"]:
+                frame.energy = float(found[name["energy"]]) * energy_factor
+            if name["stress"] and frame.periodic.all():
+                frame.stress = _tensor(found[name["stress"]], source.stress_order, where) * stress_factor
+            elif name["virial"] and frame.periodic.all():  # W = −dE/dε, stress = −W/V
+                virial = _tensor(found[name["virial"]], source.stress_order, where)
+                frame.stress = -virial * energy_factor / frame.volume
+            frames.append(frame)
+    if not frames:
+        raise InputError(f"data: no frames in {', '.join(source.files)}")
+    return frames

@@ -1,0 +1,84 @@
+"""Neighbor graphs of a data set, made once, kept on disk, read by memory map: sets may be larger than memory.
+
+Three flat files (centre, neighbour, vectors) and an index stand in a folder of the cache that is named by a hash of
+the frames and the cutoff. It is filled under a temporary name and renamed whole, so processes may do it at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+
+import numpy as np
+
+from engine.errors import InputError
+from engine.kernels.compiled import cache_folder
+from plugins.equivariant.data.frames import Frame
+from plugins.equivariant.graphs import Graph, build
+
+COLUMNS = {"centre": (np.int32, ()), "neighbour": (np.int32, ()), "vectors": (np.float64, (3,))}
+
+
+def _digest(frames, cutoff):
+    h = hashlib.sha256(f"3 {cutoff!r}".encode())
+    for f in frames:
+        for array in (f.positions, f.cell, f.periodic):
+            h.update(np.ascontiguousarray(array).tobytes())
+    return h.hexdigest()[:24]
+
+
+class GraphStore:
+    """`store[row]` is the graph of a frame; species are rows of `species`."""
+
+    def __init__(self, frames: list[Frame], species: list[str], cutoff: float):
+        self.species = []
+        for f in frames:
+            unknown = sorted(set(f.symbols) - set(species))
+            if unknown:
+                raise InputError(f"{f.source}: the model does not know {', '.join(unknown)}; it has: {', '.join(species)}")
+            self.species.append(np.array([species.index(s) for s in f.symbols]))
+        self.volumes = [f.volume for f in frames]
+        folder = cache_folder() / f"graphs_{_digest(frames, cutoff)}"
+        if not folder.is_dir():
+            _fill(folder, frames, cutoff)
+        index = np.load(folder / "index.npz")
+        self.offsets, self.widest = index["offsets"], index["widest"]
+        self.arrays = {}
+        for name, (dtype, shape) in COLUMNS.items():
+            count = int(self.offsets[-1])
+            path = folder / f"{name}.bin"
+            self.arrays[name] = np.memmap(path, dtype, "r", shape=(count, *shape)) if count else np.zeros((0, *shape), dtype)
+
+    def __len__(self):
+        return len(self.species)
+
+    def __getitem__(self, row):
+        part = slice(self.offsets[row], self.offsets[row + 1])
+        return Graph(self.arrays["centre"][part].astype(int), self.arrays["neighbour"][part].astype(int),
+                     np.array(self.arrays["vectors"][part]), self.species[row], self.volumes[row])
+
+    @property
+    def neighbors(self):
+        """Average number of neighbours of an atom."""
+        return float(self.offsets[-1] / sum(map(len, self.species)))
+
+
+def _fill(folder, frames, cutoff):
+    temporary = tempfile.mkdtemp(dir=folder.parent, prefix="graphs_tmp_")
+    offsets, widest = [0], []
+    files = {name: open(os.path.join(temporary, f"{name}.bin"), "wb") for name in COLUMNS}
+    for f in frames:
+        g = build(f.positions, f.cell, f.periodic, np.zeros(len(f.symbols), int), cutoff)
+        for name, (dtype, _) in COLUMNS.items():
+            files[name].write(np.ascontiguousarray(getattr(g, name), dtype).tobytes())
+        offsets.append(offsets[-1] + len(g.centre))
+        widest.append(int(np.bincount(g.centre, minlength=1).max()))
+    for file in files.values():
+        file.close()
+    np.savez(os.path.join(temporary, "index.npz"), offsets=np.array(offsets), widest=np.array(widest))
+    try:
+        os.rename(temporary, folder)
+    except OSError:  # another process was first
+        shutil.rmtree(temporary)

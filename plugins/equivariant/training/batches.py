@@ -1,0 +1,97 @@
+"""Which frames go together, in which order, and their labels beside the padded graphs.
+
+The order of frames depends on the seed and the epoch alone, not on the number of processes: each process takes every
+size-th frame of a batch, and weights are divided by the counts of the whole batch, so that gradients add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from plugins.equivariant.data.frames import Frame
+from plugins.equivariant.data.store import GraphStore
+from plugins.equivariant.graphs import join
+
+
+@dataclass
+class Loss:
+    """Weights of mean squared errors: energy (eV/atom), forces (eV/Å component), stress (eV/Å³ component)."""
+
+    energy: float = 1.0
+    forces: float = 1.0
+    stress: float = 0.0
+
+
+@dataclass
+class Shape:
+    """One shape for all batches of a process, so that a step is compiled once."""
+
+    frames: int
+    atoms: int
+    neighbors: int
+
+
+def order(rows, sizes, frames: int, atoms: int | None, seed: int, epoch: int) -> list[list[int]]:
+    """The batches of an epoch: `frames` at most in each, and no more atoms than `atoms` unless a frame alone has them."""
+    shuffled = np.random.Generator(np.random.Philox([seed, epoch])).permutation(rows)
+    out, current, count = [], [], 0
+    for row in shuffled:
+        if current and (len(current) == frames or (atoms and count + sizes[row] > atoms)):
+            out.append(current)
+            current, count = [], 0
+        current.append(int(row))
+        count += sizes[row]
+    return out + [current] if current else out
+
+
+def shape_for(store: GraphStore, sizes, rows, frames, atoms, ranks) -> Shape:
+    per_rank = -(-frames // ranks)
+    largest = sorted((sizes[r] for r in rows), reverse=True)
+    most = sum(largest[:per_rank])
+    if atoms:
+        most = max(min(most, atoms), largest[0])
+    return Shape(per_rank, int(most), int(max(store.widest[r] for r in rows)))
+
+
+class Labels:
+    """Joins graphs and labels of frames into the arguments of a step."""
+
+    def __init__(self, frames: list[Frame], store: GraphStore, shifts, loss: Loss, cutoff, dtype):
+        self.frames, self.store, self.loss, self.cutoff, self.dtype = frames, store, loss, cutoff, dtype
+        self.base = [float(np.asarray(shifts)[s].sum()) for s in store.species]
+
+    def batch(self, rows: list[int], shape: Shape, rank=0, size=1):
+        """Tensors of this process's part of the batch `rows`."""
+        mine = rows[rank::size]
+        whole = [self.frames[r] for r in rows]
+        counts = dict(energy=sum(f.energy is not None for f in whole),
+                      forces=3 * sum(len(f.symbols) for f in whole if f.forces is not None),
+                      stress=9 * sum(f.stress is not None for f in whole))
+        graphs = [self.store[r] for r in mine]
+        batch = join(graphs, self.cutoff, self.dtype, shape.atoms, shape.neighbors) if graphs else \
+            join([], self.cutoff, self.dtype, shape.atoms, shape.neighbors)
+        a, s = len(batch.species), shape.frames
+        energy, forces, stress = np.zeros(s), np.zeros((a, 3)), np.zeros((s, 3, 3))
+        weights = dict(energy=np.zeros(s), forces=np.zeros(a), stress=np.zeros(s))
+        start = 0
+        for k, r in enumerate(mine):
+            f, n = self.frames[r], len(self.frames[r].symbols)
+            if f.energy is not None:
+                energy[k], weights["energy"][k] = f.energy - self.base[r], self.loss.energy / counts["energy"]
+            if f.forces is not None:
+                forces[start:start + n], weights["forces"][start:start + n] = f.forces, self.loss.forces / counts["forces"]
+            if f.stress is not None:
+                stress[k], weights["stress"][k] = f.stress, self.loss.stress / counts["stress"]
+            start += n
+        system = torch.where(batch.system == len(mine), s, batch.system)
+        volume, atoms = torch.ones(s, dtype=torch.float64), torch.ones(s, dtype=torch.float64)
+        volume[:len(mine)] = torch.where(batch.volume > 0, batch.volume, torch.ones_like(batch.volume))
+        atoms[:len(mine)] = batch.counts
+        d = self.dtype
+        t = torch.tensor
+        return (batch.vectors, batch.neighbours, batch.species, batch.around, system, volume, atoms,
+                t(energy), t(weights["energy"]), t(forces, dtype=d), t(weights["forces"], dtype=d),
+                t(stress, dtype=d), t(weights["stress"], dtype=d))

@@ -1,0 +1,175 @@
+"""The training loop: Adam, an average of the weights (EMA), a schedule, clipping, early stop, checkpoints, resume.
+
+Everything that decides what happens next is in the checkpoint or follows from the seed, so that a training that was
+stopped and resumed gives the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from engine.errors import InputError
+from plugins.equivariant.training import batches, checkpoint, metrics
+from plugins.equivariant.training.step import Evaluation, Step
+
+
+@dataclass
+class Optimizer:
+    """rate : of Adam, its largest value; schedule : over all epochs "cosine" falls to 1 % of it, "plateau" multiplies it
+    by `factor` after `wait` epochs without a better validation, "constant" does not change it; warmup : steps in
+    which it rises; clip : largest norm of the gradient (0: none); ema : decay of the weights' average (0: none)
+    """
+
+    rate: float = 0.01
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    warmup: int = 100
+    factor: float = 0.5
+    wait: int = 10
+    clip: float = 10.0
+    ema: float = 0.99
+
+
+class Trainer:
+    """Fits `model` to the frames of `labels`; `rows` are the rows of each part.
+
+    epochs : at most;  seconds : wall time, at most;  patience : epochs without a better validation before it stops
+    """
+
+    def __init__(self, model, labels, rows, how: Optimizer, batch_frames, batch_atoms, epochs, folder, processes, *,
+                 seconds=None, patience=None, seed=0, compiled=True, save_every=300.0, say=print):
+        self.model, self.labels, self.rows, self.how = model, labels, rows, how
+        self.epochs, self.folder, self.processes = epochs, Path(folder), processes
+        self.seconds, self.patience, self.seed, self.save_every, self.say = seconds, patience, seed, save_every, say
+        self.frames_in_batch, self.atoms_in_batch = batch_frames, batch_atoms
+        self.sizes = [len(f.symbols) for f in labels.frames]
+        everything = [r for part in rows.values() for r in part]
+        self.shape = batches.shape_for(labels.store, self.sizes, everything, batch_frames, batch_atoms, processes.size)
+        self.names = [n for n, _ in model.named_parameters()]
+        self.parameters = [p for _, p in model.named_parameters()]
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.best_weights = [p.detach().clone() for p in self.parameters]
+        self.adam = torch.optim.Adam(self.parameters, how.rate)
+        stress = labels.loss.stress > 0
+        self.step = Step(model, self.names, stress, compiled)
+        self.evaluation = Evaluation(model, self.names, any(f.stress is not None for f in labels.frames))
+        self.state = dict(epoch=0, batch=0, steps=0, best=math.inf, best_epoch=-1, since=0, factor=1.0, seconds=0.0,
+                          loss_sum=0.0, history=[])
+
+    # -- one step ---------------------------------------------------------------------------------------------------
+    def rate(self, total):
+        """Learning rate of the present step, of `total` in all epochs."""
+        s, how = self.state["steps"], self.how
+        value = how.rate * self.state["factor"]
+        if how.schedule == "cosine":
+            value *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(s / max(total, 1), 1.0)))
+        return value * min(1.0, (s + 1) / max(how.warmup, 1))
+
+    def update(self, rows, total):
+        batch = self.labels.batch(rows, self.shape, self.processes.rank, self.processes.size)
+        gradients, loss = self.step(self.parameters, batch)
+        *gradients, loss = self.processes.sum([*gradients, loss])
+        if not math.isfinite(float(loss)):
+            raise InputError(f"training: the loss is not a number at step {self.state['steps']}; a lower rate or clip helps, "
+                             "and `engine train --check` looks for odd labels")
+        for p, g in zip(self.parameters, gradients):
+            p.grad = g
+        if self.how.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.how.clip)
+        for group in self.adam.param_groups:
+            group["lr"] = self.rate(total)
+        self.adam.step()
+        self.state["steps"] += 1
+        with torch.no_grad():
+            decay = min(self.how.ema, (1 + self.state["steps"]) / (10 + self.state["steps"]))
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
+        return float(loss)
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+    def fit(self, progress=None):
+        """Train to the end or until something says stop; returns the reason."""
+        state, reason = self.state, "all epochs done"
+        started, saved = time.perf_counter() - state["seconds"], time.perf_counter()
+        per_epoch = len(batches.order(self.rows["train"], self.sizes, self.frames_in_batch, self.atoms_in_batch, self.seed, 0))
+        while state["epoch"] < self.epochs:
+            order = batches.order(self.rows["train"], self.sizes, self.frames_in_batch, self.atoms_in_batch, self.seed,
+                                  state["epoch"])
+            while state["batch"] < len(order):
+                state["loss_sum"] += self.update(order[state["batch"]], per_epoch * self.epochs)
+                state["batch"] += 1
+                state["seconds"] = time.perf_counter() - started
+                if progress:
+                    progress(state, len(order))
+                out_of_time = self.seconds is not None and state["seconds"] > self.seconds
+                if self.processes.agree(out_of_time):
+                    reason = "the time is up"
+                    break
+                if time.perf_counter() - saved > self.save_every:
+                    self.save()
+                    saved = time.perf_counter()
+            self.end_of_epoch(len(order))
+            if reason == "the time is up":
+                break
+            if self.patience is not None and state["since"] >= self.patience:
+                reason = f"no better validation in {self.patience} epochs"
+                break
+        self.save()
+        return reason
+
+    def end_of_epoch(self, batches_in_epoch):
+        state = self.state
+        part = "validation" if len(self.rows["validation"]) else "train"
+        errors = self.errors(part, self.average)
+        loss = self.labels.loss
+        score = sum(w * errors.rmse(name) ** 2 for name, w in vars(loss).items() if w and name in errors.sums)
+        mean = state["loss_sum"] / max(state["batch"], 1)
+        state["history"].append(dict(epoch=state["epoch"], loss=mean, score=score, rate=self.adam.param_groups[0]["lr"],
+                                     seconds=state["seconds"], **{k: v["mae"] for k, v in errors.as_dict().items()}))
+        state["since"] += 1
+        if score < state["best"]:
+            state.update(best=score, best_epoch=state["epoch"], since=0)
+            self.best_weights = [a.clone() for a in self.average]
+        elif self.how.schedule == "plateau" and state["since"] % max(self.how.wait, 1) == 0:
+            state["factor"] *= self.how.factor
+        if self.processes.first:
+            found = ", ".join(f"{name} {1e3 * errors.mae(name):.3g}" for name in ("energy", "forces", "stress")
+                              if name in errors.sums)
+            self.say(f"epoch {state['epoch']:4d}  loss {mean:.4g}  {part} MAE (meV, Å): {found}  "
+                     f"rate {self.adam.param_groups[0]['lr']:.2g}  {state['seconds']:.0f} s")
+        state.update(epoch=state["epoch"] + 1, batch=0, loss_sum=0.0)
+
+    def errors(self, part, parameters, keep=False):
+        return metrics.measure(self.evaluation, parameters, self.labels, self.rows[part], self.shape, self.processes, keep)
+
+    # -- persistence ------------------------------------------------------------------------------------------------
+    @property
+    def path(self):
+        return self.folder / "training.safetensors"
+
+    def save(self):
+        if not self.processes.first:
+            return
+        moments = [self.adam.state.get(p, {}) for p in self.parameters]
+        groups = {"parameters": self.parameters, "average": self.average, "best": self.best_weights}
+        if moments[0]:
+            groups |= {"first": [m["exp_avg"] for m in moments], "second": [m["exp_avg_sq"] for m in moments]}
+        checkpoint.write(self.path, groups, self.state | {"names": self.names})
+
+    def resume(self):
+        """Go on from the checkpoint in the folder."""
+        groups, state = checkpoint.read(self.path)
+        if state.pop("names") != self.names or any(a.shape != b.shape for a, b in zip(groups["parameters"], self.parameters)):
+            raise InputError(f"{self.path} belongs to another model; --force starts over")
+        self.state = state
+        with torch.no_grad():
+            for target, name in ((self.parameters, "parameters"), (self.average, "average"), (self.best_weights, "best")):
+                for a, b in zip(target, groups[name]):
+                    a.copy_(b)
+        if "first" in groups:
+            for p, m, v in zip(self.parameters, groups["first"], groups["second"]):
+                self.adam.state[p] = {"step": torch.tensor(float(self.state["steps"])), "exp_avg": m, "exp_avg_sq": v}

@@ -1,0 +1,49 @@
+"""Data-parallel training under ``torchrun``: what a process adds to the others' sums; alone, nothing happens."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+
+class Processes:
+    """rank, size, and sums over processes (gloo on CPUs, nccl where every process has a GPU)."""
+
+    def __init__(self):
+        self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        self._mine = False
+        if self.size > 1 and not torch.distributed.is_initialized():
+            backend = "nccl" if torch.cuda.is_available() and torch.cuda.device_count() >= self.size else "gloo"
+            torch.distributed.init_process_group(backend)
+            self._mine = True
+
+    @property
+    def first(self):
+        return self.rank == 0
+
+    def sum(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Each tensor summed over processes, in one message for each dtype."""
+        if self.size == 1:
+            return tensors
+        out = list(tensors)
+        for dtype in {t.dtype for t in tensors}:
+            rows = [k for k, t in enumerate(tensors) if t.dtype == dtype]
+            flat = torch.cat([tensors[k].reshape(-1) for k in rows])
+            torch.distributed.all_reduce(flat)
+            for k, part in zip(rows, flat.split([tensors[k].numel() for k in rows])):
+                out[k] = part.view_as(tensors[k])
+        return out
+
+    def agree(self, flag: bool) -> bool:
+        """True on all if it is on one."""
+        return bool(self.sum([torch.tensor(float(flag))])[0] > 0)
+
+    def barrier(self):
+        if self.size > 1:
+            torch.distributed.barrier()
+
+    def close(self):
+        if self._mine:
+            torch.distributed.destroy_process_group()

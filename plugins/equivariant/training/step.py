@@ -1,0 +1,76 @@
+"""One training step: loss, its gradient on the parameters (through forces: a double backward), compiled where possible.
+
+    L = Σ_s w_s ((E_s − E*_s)/N_s)² + Σ_i w_i |F_i − F*_i|² + Σ_s w'_s |σ_s − σ*_s|²,   σ = −W/V
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.func import grad_and_value
+
+from plugins.equivariant.derivatives import evaluate
+
+
+def losses(model, parameters, stress: bool, batch):
+    """(loss, (energy, forces, stress)) of a batch of ``batches.Labels``."""
+    vectors, neighbours, species, around, system, volume, atoms, *labels = batch
+    energy_, energy_weight, forces_, force_weight, stress_, stress_weight = labels
+    energy, forces, virial, _ = evaluate(model, parameters, vectors, neighbours, species, around, system,
+                                         len(volume), stress)
+    loss = (energy_weight * ((energy - energy_) / atoms).square()).sum().to(forces.dtype)
+    loss = loss + (force_weight.unsqueeze(-1) * (forces - forces_).square()).sum()
+    found = None
+    if stress:
+        found = -virial / volume.to(virial.dtype).view(-1, 1, 1)
+        loss = loss + (stress_weight.view(-1, 1, 1) * (found - stress_).square()).sum()
+    return loss, (energy, forces, found)
+
+
+class Step:
+    """`step(parameters, batch) -> (gradients, loss)`, both lists in the order of `names`.
+
+    compiled : try to compile the whole step; `note` then says whether it was, and why not
+    """
+
+    def __init__(self, model, names, stress: bool, compiled: bool):
+        self.model, self.names, self.stress = model, names, stress
+        self.note = "eager"
+        self._wanted, self._compiled = compiled, None
+
+    def _plain(self, parameters, *batch):
+        def loss(values):
+            return losses(self.model, dict(zip(self.names, values)), self.stress, batch)[0]
+        return grad_and_value(loss)(parameters)
+
+    def __call__(self, parameters, batch):
+        parameters = [p.detach() for p in parameters]
+        with torch.no_grad():
+            if self._wanted and self._compiled is None:
+                self._compile(parameters, batch)
+            if self._compiled is not None:
+                return self._compiled(parameters, *batch)
+            return self._plain(parameters, *batch)
+
+    def _compile(self, parameters, batch):
+        """Trace loss and both derivatives into one graph, then compile that: no autograd is left in it."""
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        self._wanted = False
+        try:
+            graph = make_fx(self._plain)(parameters, *batch)
+            candidate = torch.compile(graph, dynamic=False)
+            candidate(parameters, *batch)
+            self._compiled, self.note = candidate, "compiled"
+        except Exception as error:  # no compiler, or a graph that this torch cannot compile: slower, but the same
+            self.note = f"eager, as it could not be compiled ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+
+
+class Evaluation:
+    """Energy, forces and stress of batches with given parameters; plain, gradients of first order only."""
+
+    def __init__(self, model, names, stress):
+        self.model, self.names, self.stress = model, names, stress
+
+    def __call__(self, parameters, batch):
+        with torch.no_grad():
+            return losses(self.model, dict(zip(self.names, parameters)), self.stress, batch)
