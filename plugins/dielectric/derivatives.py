@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import torch
 
-from plugins.equivariant.derivatives import scatter
 from plugins.equivariant.graphs import Batch
 
 
@@ -36,9 +35,11 @@ class Response:
     atom_energy: torch.Tensor | None = None
 
 
-def on_atoms(edge_gradient, batch):
-    """∂/∂R (A, 3) of something with this gradient on edges."""
-    return -scatter(edge_gradient, batch.vectors, batch.neighbours, batch.system, len(batch.volume), False)[0]
+def on_atoms(edge_gradient, neighbours, rows):
+    """∂/∂R (rows, 3) of something with this gradient on edges (A, N, 3); rows ≥ A, ghosts after the A centres."""
+    g = edge_gradient
+    out = g.new_zeros(rows + 1, 3).index_add(0, neighbours.reshape(-1), g.reshape(-1, 3))[:rows]
+    return out - torch.nn.functional.pad(g.sum(1), (0, 0, 0, rows - len(g)))
 
 
 def gradients(value, inputs, create_graph):
@@ -47,13 +48,15 @@ def gradients(value, inputs, create_graph):
     return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found)]
 
 
-def evaluate(model, batch: Batch, field, needs=frozenset(), training=False, directions=None):
+def evaluate(model, batch: Batch, field, needs=frozenset(), training=False, directions=None, rows=None):
     """Response of a batch in the field (S, 3).
 
     needs : of {"virial", "born_charges", "polarizability", "raman"};  training : keep the graph for one more derivative
+    rows : of what is given for each atom, where neighbours include ghosts (a missing one then points to row `rows`)
     directions : (S, 3) or None: instead of the whole Born charges, their contraction with this field direction, (A, 3)
     """
-    systems = len(batch.volume)
+    systems, rows = len(batch.volume), rows or len(batch.species)
+    atoms = lambda g: on_atoms(g, batch.neighbours, rows)
     vectors = batch.vectors.detach().requires_grad_()
     field = field.to(vectors.dtype).detach().requires_grad_()
     padded = torch.cat([field, field.new_zeros(1, 3)])
@@ -62,25 +65,27 @@ def evaluate(model, batch: Batch, field, needs=frozenset(), training=False, dire
     keep = training or second
     g, g_field = gradients(each.sum(), (vectors, field), keep)
     P = -g_field
-    forces, virial = scatter(g, vectors, batch.neighbours, batch.system, systems, "virial" in needs)
-    if virial is not None:
+    forces, virial = -atoms(g), None
+    if "virial" in needs:
+        each_atom = vectors.transpose(1, 2) @ g
+        virial = -g.new_zeros(systems + 1, 3, 3).index_add(0, batch.system, each_atom)[:systems]
         virial = virial - P[:, :, None] * field[:, None, :]
     energy = torch.zeros(systems + 1, dtype=torch.float64).index_add(0, batch.system, each.double())[:systems]
     out = Response(energy, forces, P, virial, atom_energy=each)
     third = training or "raman" in needs
     if directions is not None:
-        out.born_charges = on_atoms(gradients((P * directions).sum(), [vectors], training)[0], batch)
+        out.born_charges = atoms(gradients((P * directions).sum(), [vectors], training)[0])
     if needs & {"born_charges", "polarizability", "raman"}:
-        rows, alpha = [], []
+        charges, alpha = [], []
         for a in range(3):
             g, g_field = gradients(P[:, a].sum(), (vectors, field), third)
-            rows.append(on_atoms(g, batch) if "born_charges" in needs else None)
+            charges.append(atoms(g) if "born_charges" in needs else None)
             alpha.append(g_field)
         if "born_charges" in needs:
-            out.born_charges = torch.stack(rows, 1)
+            out.born_charges = torch.stack(charges, 1)
         out.polarizability = torch.stack(alpha, 1)
         if "raman" in needs:
-            entries = [on_atoms(gradients(out.polarizability[:, a, b].sum(), [vectors], training)[0], batch)
+            entries = [atoms(gradients(out.polarizability[:, a, b].sum(), [vectors], training)[0])
                        for a in range(3) for b in range(3)]
             out.raman = torch.stack(entries, 1).view(-1, 3, 3, 3)
     return out if training else detached(out)
