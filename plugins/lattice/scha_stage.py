@@ -36,6 +36,7 @@ class SCHA(Stage):
     cell, pressure : relax the cell to a pressure (GPa), with `stiffness` (GPa) as the guess of its elastic constants
     hessian : compute the free-energy Hessian, with the third-order term, at the end
     born : ph.x output with charges and ε∞ to keep with the lattice
+    reweight : relax by importance reweighting between populations; by default with 20 configurations a mode or more
     keep : an ensemble is reused by reweighting while its effective share stays above this
     file : where the lattice goes;  dyn : also write a Quantum ESPRESSO dyn file
     """
@@ -53,6 +54,7 @@ class SCHA(Stage):
     stiffness: Pressure = 200.0
     hessian: bool = False
     born: InputFile | None = None
+    reweight: bool | None = None
     keep: float = 0.6
     file: str = "scha.h5"
     dyn: str | None = None
@@ -141,6 +143,7 @@ class SCHA(Stage):
         self.minimiser = Minimiser(
             lambda R, D: self._sample(simulation, R, D), np.zeros(c.size), D,
             symmetrise=self.group.reduced(c) if self.group else None, keep=self.keep, move_centroids=self.centroids,
+            reweight=self.ensemble.S >= 20 * c.size or self.averages == "exact" if self.reweight is None else self.reweight,
         )
         if self.averages == "sampled":
             self.noise = correlated_normals(self.ensemble.S, c.size, simulation.seed)
