@@ -47,7 +47,7 @@ class Engine:
         cutoff = made.capabilities().cutoff
         domain = EveryFew(state, cutoff, skin) if forced else Domain(state, cutoff, skin)
         domain.period = forced
-        self.simulation = Simulation(state, made, NVE(timestep), domain=domain)
+        self.simulation = Simulation(state, made, NVE(timestep), domain=domain, precision=precision)
         self.thermo = []
         self.simulation.attach(self.note, thermo, {"energy", "virial"})
 

@@ -11,7 +11,7 @@ from numba import njit
 from engine.domain.halo import positive
 from engine.kernels.simd import compress, count, lanes, load, store
 
-WIDTH = 8
+WIDTH, PADDING = 8, 16
 LEFT_OUT, COUNTED, BY_TAG_ROLE = 0, 1, 2    # roles of a ghost: its pairs belong to the other end, here, or tags decide
 ALWAYS, NEVER, BY_TAG = 2**31 - 1, -1, 2**31 - 2
 
@@ -52,7 +52,7 @@ def search(x, system, tags, key, by_tag, sorted_x, sorted_row, sorted_key, low, 
     """List the rows within `radius` of owned atoms from_atom … to_atom − 1 from indices[total] on, as far as there is
     room; returns where the list ends or would end. offsets (n + 1,) gets where each atom's list begins and ends."""
     r2max = radius * radius
-    room = indices.shape[0] - WIDTH
+    room = indices.shape[0] - PADDING
     xs, ys, zs = sorted_x[0], sorted_x[1], sorted_x[2]
     offsets[from_atom] = total
     for i in range(from_atom, to_atom):
@@ -103,8 +103,8 @@ class ListBuilder:
         self._room = {}
 
     def build(self, x, n, system, tags, role, bins, half, radius):
-        """offsets (n + 1,) and indices within `radius` of the first n rows of x (n_all, 3); role (n_all − n,) of each
-        ghost in a half list: see `ghost_roles`; bins of all rows."""
+        """The fields of a ``engine.neighbors.CSR``: within `radius` of the first n rows of x (n_all, 3); in a half list
+        role (n_all − n,) of each ghost (`ghost_roles`); bins of all rows."""
         key = np.arange(len(x), dtype=np.int32)
         key[n:] = np.array([NEVER, ALWAYS, BY_TAG], np.int32)[role] if half else ALWAYS
         sorted_x = np.empty((3, len(x) + WIDTH))
@@ -114,10 +114,11 @@ class ListBuilder:
         offsets = np.empty(n + 1, np.int64)
         room = self._room.get((half, radius, n), 1024 + n * (24 if half else 48))
         while True:
-            indices = np.empty(room + 2 * WIDTH, np.int32)
+            indices = np.empty(room + WIDTH + PADDING, np.int32)
             total = search(x, system, tags, key, by_tag, sorted_x, sorted_row, sorted_key, bins.low, bins.counts,
                            bins.width, bins.first, bins.start, half, radius, 0, n, offsets, indices, 0)
             if total <= room:
                 self._room[half, radius, n] = total + total // 16 + 1024
-                return offsets, indices[:total]
+                indices[total:total + PADDING] = 0
+                return offsets, indices[:total], indices[:total + PADDING]
             room = total + WIDTH

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from engine.kernels.list_search import ListBuilder, ghost_roles
+from engine.kernels.list_search import PADDING, ListBuilder, ghost_roles
 from engine.neighbors.bins import bin_atoms
+from engine.neighbors.exclusions import without
 
 
 @dataclass
@@ -15,6 +16,7 @@ class CSR:
 
     offsets: np.ndarray  # (n + 1,) int64
     indices: np.ndarray  # (pairs,) int32
+    padded: np.ndarray  # the same with 16 zeros behind, so that registers may be loaded beyond the end
 
 
 @dataclass
@@ -97,4 +99,8 @@ class Neighbors:
         state, x = self.state, self.reference
         bins = self.derived(("bins", radius), lambda: bin_atoms(x, state.system, state.n_systems, radius))
         roles = ghost_roles(self.halo) if half else None
-        return CSR(*self._builder.build(x, state.n, state.system, state.tags, roles, bins, half, radius))
+        csr = CSR(*self._builder.build(x, state.n, state.system, state.tags, roles, bins, half, radius))
+        if len(state.exclusions):
+            csr.offsets, csr.indices = without(state.exclusions, x, state.tags, csr.offsets, csr.indices)
+            csr.padded = np.append(csr.indices, np.zeros(PADDING, np.int32))
+        return csr

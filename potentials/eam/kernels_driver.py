@@ -27,7 +27,7 @@ class FastPasses:
     def __init__(self, cutoff, per_r, per_rho, f, rphi, F, precision="double"):
         self.mixed = precision == "mixed"
         self.real = np.float32 if self.mixed else np.float64
-        self.width = max(4, register_bits() // (32 if self.mixed else 64))
+        self.width = max(4, register_bits() // 64)      # rows are short: wider registers would be half empty
         self.cutoff2, self.per_r, self.per_rho, self.F = cutoff**2, per_r, per_rho, F
         self.cutoff = cutoff
         table, self.rows = pack_tables(f, rphi)
@@ -45,11 +45,11 @@ class FastPasses:
         if len(self._near) < room:
             self._near = np.empty(room + room // 16, np.int32)
         near_start = np.empty(n + 1, np.int64)
-        records, scale = self._records(x)
+        records, scale = self._records(x, neighbors)
         rho, slope = np.zeros(n_all + 1), np.empty(n_all)
         flat = records.ravel()
-        self.densities(n, flat, scale, csr.offsets, csr.indices, species, self.cutoff2, self.per_r, self.table, self.rows,
-                       rho, self._near, near_start, np.empty(longest + 2 * self.width, self.real))
+        self.densities(n, flat, scale, csr.offsets, csr.padded, species, self.cutoff2, self.per_r, self.table, self.rows,
+                       rho, self._near, near_start, np.empty(kernels_simd.BATCH * (longest + 2 * self.width), self.real))
         halo.reverse(rho[:n_all])
         energy = out.energy if "energy" in needs else np.zeros(1)
         kernels.embed(rho, species, system, n, self.per_rho, self.F, slope, energy, energy, "energy" in needs, False)
@@ -61,14 +61,18 @@ class FastPasses:
         virial = out.virial if "virial" in needs else np.zeros((1, 3, 3))
         kernels_simd.unpack(force, x, system, out.forces, virial, "virial" in needs)
 
-    def _records(self, x):
+    def _records(self, x, neighbors):
         """Position records and the length that a unit of them stands for."""
         if not self.mixed:
             records = np.empty((len(x) + 1, 4))
             kernels_simd.pack(x, records)
             return records, 1.0
-        low, high = x.min(0), x.max(0)
-        extent = max(float((high - low).max()), 4.0 * self.cutoff)
+        low, extent = neighbors.derived(("extent", self.cutoff), lambda: self._extent(neighbors))
         records = np.empty((len(x) + 1, 4), np.int32)
         kernels_simd.pack_fixed(x, low, FIXED_RANGE / extent, records)
         return records, extent / FIXED_RANGE
+
+    def _extent(self, neighbors):
+        """A corner below all atoms and a length beyond all of them, with room to move until the next rebuild."""
+        low, high = neighbors.reference.min(0) - neighbors.skin, neighbors.reference.max(0) + neighbors.skin
+        return low, max(float((high - low).max()), 4.0 * self.cutoff)

@@ -34,6 +34,7 @@ from engine.kernels.simd import (
 )
 
 RECORD = 12
+BATCH = 16      # atoms whose neighbors are compacted before their densities are summed: no load waits for a store
 
 inlined = njit(forceinline=True, error_model="numpy")
 
@@ -115,49 +116,53 @@ def passes(width, mixed, species_count):
     def densities(n, records, scale, offsets, indices, species, cutoff2, per_r, table, rows, rho, near, near_start,
                   distances):
         """Add densities to rho (n_all + 1,), species as long, and store neighbors inside the cutoff, padded to whole registers with row
-        n_all: of atom i near[near_start[i]:near_start[i + 1]]. `distances` is room for the longest list and 2 width."""
+        n_all: of atom i near[near_start[i]:near_start[i + 1]]. `distances` is room for BATCH times the
+        longest list and 2 width."""
         dummy = np.int32(rho.shape[0] - 1)
         r2max, far, step, last = real(cutoff2), splat(real(cutoff2), width), real(per_r), splat(real(rows - 1), width)
-        place = np.empty(width, np.int32)
+        place, counts = np.empty(width, np.int32), np.empty(BATCH, np.int64)
         unit = real(scale)
         k = 0
-        end = indices.shape[0]
-        tail = np.empty(2 * width, np.int32)
-        for i in range(n):
-            near_start[i] = k
-            x, y, z = (splat(records[4 * i], width), splat(records[4 * i + 1], width), splat(records[4 * i + 2], width))
-            c = 0
-            for q in range(offsets[i], offsets[i + 1], width):
-                source, at = indices, q
-                if q + width > end:         # the last registers of the whole list
-                    for lane in range(width):
-                        tail[lane] = indices[q + lane] if q + lane < end else dummy
-                    source, at = tail, 0
-                rows_of = load(source, at, width)
-                valid = lanes(width) < np.int32(offsets[i + 1] - q)
-                X, Y, Z, _ = load_rows(records, source, at, width, 4, 0)
-                dx, dy, dz = displacement(X, x, unit), displacement(Y, y, unit), displacement(Z, z, unit)
-                r2 = dx * dx + dy * dy + dz * dz
-                inside = (r2 < r2max) & valid
-                store(near, k + c, compress(rows_of, inside))
-                store(distances, c, compress(r2, inside))
-                c += count(inside)
-            store(near, k + c, splat(dummy, width))
-            store(distances, c, far)
-            total = splat(0.0, width)
-            for q in range(0, c, width):
-                r2 = load(distances, q, width)
-                _, p, m = interval(r2, step, last, place)
-                species_rows(species, near, k + q, species[i], rows, m, place)
-                c0, c1, c2, c3 = load_rows(table, place, 0, width, stride, 0)
-                given = select(r2 < r2max, ((c3 * p + c2) * p + c1) * p + c0, real(0))
-                total += to_float64(given)
-                if several:
-                    c0, c1, c2, c3 = load_rows(table, place, 0, width, stride, 4)
+        for batch in range(0, n, BATCH):
+            stop = min(batch + BATCH, n)
+            at_distance = 0
+            for i in range(batch, stop):
+                near_start[i] = k
+                x, y, z = (splat(records[4 * i], width), splat(records[4 * i + 1], width),
+                           splat(records[4 * i + 2], width))
+                c = 0
+                for q in range(offsets[i], offsets[i + 1], width):
+                    rows_of = load(indices, q, width)
+                    valid = lanes(width) < np.int32(offsets[i + 1] - q)
+                    X, Y, Z, _ = load_rows(records, indices, q, width, 4, 0)
+                    dx, dy, dz = displacement(X, x, unit), displacement(Y, y, unit), displacement(Z, z, unit)
+                    r2 = dx * dx + dy * dy + dz * dz
+                    inside = (r2 < r2max) & valid
+                    store(near, k + c, compress(rows_of, inside))
+                    store(distances, at_distance + c, compress(r2, inside))
+                    c += count(inside)
+                store(near, k + c, splat(dummy, width))
+                store(distances, at_distance + c, far)
+                counts[i - batch] = c
+                k += (c + width - 1) // width * width
+                at_distance += (c + width - 1) // width * width
+            at_distance = 0
+            for i in range(batch, stop):
+                total = splat(0.0, width)
+                here = near_start[i]
+                for q in range(0, counts[i - batch], width):
+                    r2 = load(distances, at_distance + q, width)
+                    _, p, m = interval(r2, step, last, place)
+                    species_rows(species, near, here + q, species[i], rows, m, place)
+                    c0, c1, c2, c3 = load_rows(table, place, 0, width, stride, 0)
                     given = select(r2 < r2max, ((c3 * p + c2) * p + c1) * p + c0, real(0))
-                add_lanes(rho, near, k + q, to_float64(given))
-            rho[i] += hsum(total)
-            k += (c + width - 1) // width * width
+                    total += to_float64(given)
+                    if several:
+                        c0, c1, c2, c3 = load_rows(table, place, 0, width, stride, 4)
+                        given = select(r2 < r2max, ((c3 * p + c2) * p + c1) * p + c0, real(0))
+                    add_lanes(rho, near, here + q, to_float64(given))
+                rho[i] += hsum(total)
+                at_distance += (counts[i - batch] + width - 1) // width * width
         near_start[n] = k
 
     @njit(cache=True, nogil=True, error_model="numpy")
