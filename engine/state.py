@@ -53,6 +53,7 @@ class State:
     n, n_ghost, n_all : owned atoms, ghosts, both
     step : int, the run's one counter;  time : float, internal units since step 0
     group_names : names of the bits of ``groups``, ``"all"`` being bit 0
+    exclusions : (m, 2) tags of pairs that are in no list (bonded neighbors)
     comm : ranks that the atoms are spread over; every sum over atoms below is over all of them
     positions, velocities, ... : views into the attribute table, (n_all, ...) where it has ghosts, else (n, ...)
     """
@@ -68,6 +69,7 @@ class State:
         self.step = 0
         self.time = 0.0
         self.constrained = False  # is any component fixed?
+        self.exclusions = np.zeros((0, 2), np.int64)  # pairs of tags that no list holds
         self.n = int(n)
         self.n_ghost = 0
         self.table: dict[str, Attribute] = {}
@@ -174,11 +176,12 @@ class State:
             "cells": self.cells, "periodic": self.periodic, "origin": self.origin, "open_vectors": self.open_vectors,
             "species_names": self.species_names, "group_names": self.group_names,
             "step": self.step, "time": self.time, "constrained": self.constrained,
+            "exclusions": self.exclusions,
             "atoms": {name: self._arrays[name][: self.n] for name in self.table},
         }
 
     def load_state_dict(self, tree):
-        for name in ("cells", "periodic", "origin", "open_vectors"):
+        for name in ("cells", "periodic", "origin", "open_vectors", "exclusions"):
             setattr(self, name, np.array(tree[name]))
         self.species_names = list(tree["species_names"])
         self.group_names = list(tree["group_names"])

@@ -15,6 +15,8 @@ from engine.testing import PotentialContract
 from potentials.dielectric import FixedCharges
 from potentials.dielectric_bonds import Bond, PolarizableBonds
 from potentials.dielectric_born import FixedBornCharges
+from potentials.coulomb.dsf import DampedShiftedForce
+from potentials.coulomb.ewald import Ewald
 from potentials.eam.file_potentials import FinnisSinclairEAM, FuncflEAM, SetflEAM
 from potentials.eam.zhou import ZhouEAM
 from potentials.manybody.stillinger_weber import StillingerWeber
@@ -45,6 +47,12 @@ def argon_krypton():
 
 def salt():
     return small("NaCl", "rocksalt", a=5.64)
+
+
+def charged_salt():
+    atoms = salt()
+    atoms.set_initial_charges(np.where(atoms.symbols == "Na", 0.9, -0.9))
+    return atoms
 
 
 def silica_like():
@@ -135,6 +143,8 @@ CASES = {  # name [and variant]: (potential, structures, options of the contract
     "eam/fs": (lambda: FinnisSinclairEAM(file=str(setfl(True))), cu_ni, {}),
     "sw": (lambda: StillingerWeber(file=str(triplets("sw"))), lambda: small("SiC", "zincblende", a=4.36), {}),
     "tersoff": (lambda: Tersoff(file=str(triplets("tersoff"))), lambda: small("SiC", "zincblende", a=4.36), {}),
+    "ewald": (lambda: Ewald(accuracy=1e-11, cutoff=7.0), charged_salt, ANY | {"open_directions": False}),
+    "dsf": (lambda: DampedShiftedForce(cutoff=7.0), charged_salt, ANY),
     "eam/funcfl": (lambda: FuncflEAM(file=str(funcfl())), lambda: small("Cu", cubic=True), {}),
 }
 

@@ -1,0 +1,1 @@
+"""Electrostatics of point charges: exact Ewald sums, and damped shifted force (DSF)."""
