@@ -146,11 +146,11 @@ def read(source: Source) -> list[Frame]:
                           {k: v for k, v in found.items() if np.ndim(v) == 0})
             if name["energy"]:
                 frame.energy = float(found[name["energy"]]) * energy_factor
-            if name["stress"] and frame.periodic.all():
-                frame.stress = _tensor(found[name["stress"]], source.stress_order, where) * stress_factor
-            elif name["virial"] and frame.periodic.all():  # W = −dE/dε, stress = −W/V
-                virial = _tensor(found[name["virial"]], source.stress_order, where)
+            if name["virial"] and not source.stress and frame.periodic.all():  # W = −dE/dε, stress = −W/V
+                virial = _tensor(found[name["virial"]], source.stress_order, where)  # ASE derives a stress from it, too
                 frame.stress = -virial * energy_factor / frame.volume
+            elif name["stress"] and frame.periodic.all():
+                frame.stress = _tensor(found[name["stress"]], source.stress_order, where) * stress_factor
             frames.append(frame)
     if not frames:
         raise InputError(f"data: no frames in {', '.join(source.files)}")

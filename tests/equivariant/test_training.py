@@ -1,0 +1,242 @@
+"""Data and training: dialects, refusals, splits, the loss's gradient, resume to the same bits, processes that agree."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from engine.errors import InputError
+from plugins.equivariant import folder
+from plugins.equivariant.data import baseline, checks, frames, splits, store
+from plugins.equivariant.training import batches
+from plugins.equivariant.training.loop import Optimizer
+from plugins.equivariant.training.stage import BatchSize, Train
+from plugins.equivariant.training.step import losses
+
+MODEL = dict(cutoff=4.0, l_max=1, layers=1, channels=4, features=8, embedding_width=8, latent_width=8, readout_width=8)
+
+
+def labelled(count=8, seed=0, symbols="CuAu"):
+    """Rattled fcc alloys of varied composition, labelled by effective-medium theory."""
+    rng, out = np.random.default_rng(seed), []
+    for _ in range(count):
+        atoms = bulk("Cu", cubic=True, a=3.8) * (1, 1, 2)
+        atoms.set_chemical_symbols(rng.choice(["Cu", "Au"], len(atoms)) if symbols == "CuAu" else ["Cu"] * len(atoms))
+        atoms.set_cell(atoms.cell @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
+        atoms.positions += rng.normal(0, 0.1, atoms.positions.shape)
+        atoms.calc = EMT()
+        results = dict(energy=atoms.get_potential_energy(), forces=atoms.get_forces(), stress=atoms.get_stress())
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        out.append(atoms)
+    return out
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "alloy.xyz"
+    write(path, labelled(), format="extxyz")
+    return str(path)
+
+
+def stage(file, out, **changes):
+    return Train(**{**dict(data=frames.Source([file]), model=dict(MODEL), folder=str(out), epochs=4,
+                           split=splits.Split("frame", 0.25, 0.0), loss=batches.Loss(1.0, 1.0, 1.0), compile=False,
+                           batch=BatchSize(3), optimizer=Optimizer(warmup=2)), **changes})
+
+
+def test_labels_are_found_whatever_they_are_called(tmp_path, file):
+    plain = frames.read(frames.Source([file]))
+    renamed = []
+    for atoms in labelled():
+        results, atoms.calc = atoms.calc.results, None
+        atoms.info["REF_energy"], atoms.arrays["REF_forces"] = results["energy"] * 23.060548, results["forces"] * 23.060548
+        atoms.info["virial"] = -voigt_6_to_full_3x3_stress(results["stress"]) * atoms.get_volume()
+        renamed.append(atoms)
+    other = tmp_path / "other.xyz"
+    write(other, renamed, format="extxyz")
+    found = frames.read(frames.Source([str(other)], energy_unit="kcal/mol"))
+    for a, b in zip(plain, found):
+        assert abs(a.energy - b.energy) < 1e-6 and np.allclose(a.forces, b.forces, atol=1e-6)
+        assert np.allclose(a.stress * 0.0433641, b.stress, atol=1e-6)  # the virial went through the same unit
+    for atoms in renamed:
+        atoms.info["dft_energy"] = 0.0
+    write(other, renamed, format="extxyz")
+    with pytest.raises(InputError, match="may be any of REF_energy, dft_energy, which differ"):
+        frames.read(frames.Source([str(other)]))
+    with pytest.raises(InputError, match="no 'E0' for energy; the frame has: .*dft_energy"):
+        frames.read(frames.Source([str(other)], energy="E0"))
+
+
+def test_stress_order_and_sign():
+    tensor = frames._tensor([1, 2, 3, 4, 5, 6], "xx yy zz xy yz zx", "here")
+    assert tensor[0, 1] == tensor[1, 0] == 4 and tensor[1, 2] == 5 and tensor[0, 2] == 6
+    with pytest.raises(InputError, match="cannot be understood"):
+        frames._tensor([1, 2, 3, 4, 5, 6], "xx yy zz xy xy zx", "here")
+
+
+def test_checks_see_nan_duplicates_units_and_overlap(tmp_path):
+    images = labelled(12)
+    path = tmp_path / "bad.xyz"
+    write(path, [*images, images[3]], format="extxyz")
+    report = checks.check(frames.read(frames.Source([str(path)])))
+    assert any("same positions" in w for w in report.warnings) and not report.refused
+    report = checks.check(frames.read(frames.Source([str(path)], energy_unit="Hartree", length_unit="Bohr")))
+    assert any("large" in w or "closer" in w for w in report.warnings)
+    images[2].calc.results["forces"][1, 1] = np.nan
+    write(path, images, format="extxyz")
+    with pytest.raises(InputError, match="bad.xyz, frame 2: forces is not a number"):
+        checks.check(frames.read(frames.Source([str(path)]))).require()
+
+
+def test_shifts_are_refused_where_compositions_do_not_tell_species_apart():
+    def frame(symbols, energy):
+        n = len(symbols)
+        return frames.Frame(np.array(symbols), np.zeros((n, 3)), np.eye(3), np.zeros(3, bool), energy, None, None, "f")
+    water = [frame(list("HHO") * k, -10.0 * k) for k in (1, 2, 3)]
+    with pytest.raises(InputError, match="rank 1 of 2.*mean"):
+        baseline.shifts(water, ["H", "O"])
+    assert np.allclose(baseline.shifts(water, ["H", "O"], "mean"), -10 / 3)
+    assert np.allclose(baseline.shifts([*water, frame(["H"], -1.0)], ["H", "O"]), [-1.0, -8.0])
+
+
+def test_splits_keep_units_whole_and_do_not_overlap(file):
+    found = frames.read(frames.Source([file])) * 5
+    for how in (splits.Split("frame"), splits.Split("block", block=4), splits.Split("composition")):
+        parts = splits.split(found, how)
+        assert sorted(np.concatenate(list(parts.values()))) == list(range(len(found)))
+    blocks = splits.split(found, splits.Split("block", block=4))
+    assert all(set(rows // 4 * 4) <= set(rows) for rows in blocks.values())
+    with pytest.raises(InputError, match="key = 'phase' is not in every frame"):
+        splits.split(found, splits.Split("group", key="phase"))
+
+
+def test_order_does_not_depend_on_ranks_and_weights_add_up(file):
+    found = frames.read(frames.Source([file]))
+    graphs = store.GraphStore(found, ["Au", "Cu"], 4.0)
+    labels = batches.Labels(found, graphs, np.zeros(2), batches.Loss(1.0, 2.0, 3.0), 4.0, torch.float64)
+    sizes = [len(f.symbols) for f in found]
+    rows = batches.order(range(8), sizes, 3, None, 1, 0)[0]
+    alone = labels.batch(rows, batches.shape_for(graphs, sizes, rows, 3, None, 1))
+    shape = batches.shape_for(graphs, sizes, rows, 3, None, 2)
+    parts = [labels.batch(rows, shape, rank, 2) for rank in (0, 1)]
+    for k in (8, 10, 12):  # energy, force, stress weights
+        assert abs(alone[k].sum() - sum(p[k].sum() for p in parts)) < 1e-12
+    assert abs(alone[8].sum() - 1.0) < 1e-12 and abs(3 * alone[10].sum() - 2.0) < 1e-12
+
+
+def test_gradient_of_the_loss_is_its_derivative(file, tmp_path):
+    """The double backward, through forces and stress, against finite differences of the loss."""
+    from plugins.equivariant.description import Description
+    from plugins.equivariant.models import build
+    from plugins.equivariant.training.step import Step
+
+    found = frames.read(frames.Source([file]))
+    d = Description(species=["Au", "Cu"], neighbors=20.0, dtype="float64", **MODEL)
+    torch.manual_seed(0)
+    model = build(d)
+    graphs = store.GraphStore(found, d.species, d.cutoff)
+    labels = batches.Labels(found, graphs, np.zeros(2), batches.Loss(1.0, 1.0, 100.0), d.cutoff, torch.float64)
+    batch = labels.batch([0, 3], batches.shape_for(graphs, [8] * 8, [0, 3], 2, None, 1))
+    names = [n for n, _ in model.named_parameters()]
+    values = [p.detach().clone() for p in model.parameters()]
+    gradients, loss = Step(model, names, True, False)(values, batch)
+    for k in (0, 3, len(values) - 1):
+        direction = torch.randn_like(values[k])
+        moved = [[v + s * 1e-5 * direction if j == k else v for j, v in enumerate(values)] for s in (1, -1)]
+        up, down = (float(losses(model, dict(zip(names, m)), True, batch)[0]) for m in moved)
+        assert abs((up - down) / 2e-5 - float((gradients[k] * direction).sum())) < 1e-6 * (1 + abs(float(loss)))
+
+
+def test_training_learns_and_resume_gives_the_same_bits(file, tmp_path):
+    errors = stage(file, tmp_path / "whole", epochs=6).train(quiet=True)
+    history = __import__("json").loads((tmp_path / "whole/report.json").read_text())["history"]
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert "forces Cu" in (tmp_path / "whole/report.txt").read_text() and (tmp_path / "whole/parity.png").exists() is False
+    stage(file, tmp_path / "parts", epochs=6, max_time="0:00:00").train(quiet=True)  # stops within the first epoch
+    stage(file, tmp_path / "parts", epochs=6).train(quiet=True, resume=True)
+    stage(file, tmp_path / "again", epochs=6).train(quiet=True)
+    whole, again = (folder.load(tmp_path / n)[1] for n in ("whole", "again"))
+    assert all(np.array_equal(whole[k], again[k]) for k in whole)
+    assert errors["train"].mae("forces") < 1.0
+    with pytest.raises(InputError, match="--resume"):
+        stage(file, tmp_path / "whole").train(quiet=True)
+
+
+def test_stop_between_batches_and_resume(file, tmp_path):
+    """Stopped in the middle of an epoch, by hand, the next run continues with the very next batch."""
+    from plugins.equivariant.training.loop import Trainer
+
+    whole = stage(file, tmp_path / "whole", epochs=3)
+    whole.train(quiet=True)
+    original, calls = Trainer.update, []
+
+    def interrupted(self, rows, total):
+        if len(calls) == 4:
+            self.save()
+            raise KeyboardInterrupt
+        calls.append(1)
+        return original(self, rows, total)
+    Trainer.update = interrupted
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stage(file, tmp_path / "parts", epochs=3).train(quiet=True)
+    finally:
+        Trainer.update = original
+    stage(file, tmp_path / "parts", epochs=3).train(quiet=True, resume=True)
+    a, b = (folder.load(tmp_path / n)[1] for n in ("whole", "parts"))
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_fine_tuning_starts_from_the_earlier_model(file, tmp_path):
+    first = stage(file, tmp_path / "first", epochs=8).train(quiet=True)
+    tuned = stage(file, tmp_path / "tuned", model={}, start=str(tmp_path / "first"), epochs=1,
+                  optimizer=Optimizer(rate=1e-5)).train(quiet=True)
+    assert abs(tuned["train"].rmse("forces") / first["train"].rmse("forces") - 1) < 0.1
+
+
+def test_two_processes_give_the_same_losses(file, tmp_path):
+    script = tmp_path / "go.py"
+    script.write_text(
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from tests_of_training import stage\n"
+        "stage(sys.argv[1], sys.argv[2], epochs=2, model=dict(MODEL, dtype='float64')).train(quiet=True)\n"
+        .replace("tests_of_training import stage", "test_training import stage, MODEL"))
+    here = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.dirname(os.path.dirname(here))
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+
+    def start(rank, size, out):
+        environment = {**os.environ, "PYTHONPATH": f"{here}:{root}", "RANK": str(rank), "WORLD_SIZE": str(size),
+                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen([sys.executable, str(script), file, str(tmp_path / out)], env=environment)
+    jobs = [start(0, 1, "one")] + [start(rank, 2, "two") for rank in (0, 1)]
+    assert [j.wait(120) for j in jobs] == [0, 0, 0]
+    import json
+
+    one, two = (json.loads((tmp_path / n / "report.json").read_text())["history"] for n in ("one", "two"))
+    for a, b in zip(one, two):
+        assert abs(a["loss"] / b["loss"] - 1) < 1e-9 and abs(a["score"] / b["score"] - 1) < 1e-9
+
+
+def test_wrong_input_is_one_line(file, tmp_path):
+    with pytest.raises(InputError, match="unknown key 'lmax'.*l_max"):
+        stage(file, tmp_path / "x", model=dict(MODEL, lmax=2)).train(quiet=True)
+    with pytest.raises(InputError, match="does not know Au; it has: Cu"):
+        stage(file, tmp_path / "x", model=dict(MODEL, species=["Cu"]), shifts={"Cu": 0.0}).train(quiet=True)
+    with pytest.raises(InputError, match="does not exist"):
+        stage("nothing.xyz", tmp_path / "x").train(quiet=True)
+    write(tmp_path / "bare.xyz", Atoms("Cu"), format="extxyz")
+    with pytest.raises(InputError, match="no frame has an energy or forces"):
+        stage(str(tmp_path / "bare.xyz"), tmp_path / "x", split=splits.Split("frame", 0, 0)).train(quiet=True)
