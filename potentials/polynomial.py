@@ -18,6 +18,9 @@ and over a Gaussian of mean m and covariance A (each contraction of two u's give
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
+
+SPARSE = 0.15  # below this share of nonzeros a sparse product wins
 
 
 def pairs(d):
@@ -39,6 +42,9 @@ class Polynomial:
     def __post_init__(self):
         self.size = len(self.linear)
         self.i, self.j, self.multiplicity, self.index = pairs(self.size)
+        self._fourth = self.fourth
+        if self.fourth is not None and np.count_nonzero(self.fourth) < SPARSE * self.fourth.size:
+            self._fourth = csr_array(self.fourth)  # short-ranged: the product with it is most of the work
 
     @classmethod
     def from_tensors(cls, second, third=None, fourth=None, linear=None, constant=0.0):
@@ -80,7 +86,7 @@ class Polynomial:
         return (U @ self.third)[..., self.index]
 
     def _Q(self, packed):
-        return 0.5 * ((self.multiplicity * packed) @ self.fourth)[..., self.index]
+        return 0.5 * (self._fourth @ (self.multiplicity * packed).T).T[..., self.index]
 
     def evaluate(self, U):
         """Energies (S,) and forces −∂V (S, d) at points U (S, d)."""

@@ -53,7 +53,8 @@ def fit_forces(lattice, displacements, forces, third=6.0, fourth=3.0, group=None
     solver.run(max_order=4, is_compact_fc=False)
     fc = solver.force_constants
     full = lambda k: fc[k].transpose([x for a in range(k) for x in (a, k + a)]).reshape((3 * n,) * k)
-    p = Polynomial.from_tensors(full(2), full(3), full(4))
+    tidy = lambda t: np.where(np.abs(t) > 1e-10 * np.abs(t).max(), t, 0.0)  # beyond the cutoffs: exactly nothing
+    p = Polynomial.from_tensors(full(2), tidy(full(3)), tidy(full(4)))
     rest = (forces.reshape(len(forces), -1) - p.evaluate(displacements.reshape(len(forces), -1))[1]).mean(0)
     rest = (group or Symmetry.of(lattice)).vector(rest.reshape(-1, 3))
     p.linear = -(rest - rest.mean(0)).ravel()
