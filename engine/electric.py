@@ -86,6 +86,10 @@ class Electric(Stateful):
             total += self._carried(state, self.begins[k][1]) @ value
         return total
 
+    def inside(self, state):
+        """(S, 3) V/Å, the field inside now, whichever of E and D is prescribed."""
+        return self.solution if self.displacement else self.at(state)
+
     def _values(self, now):
         """[(field, value)] at a time in fs; the last few are kept, for the kicks of neighboring steps share them."""
         key = (now, self.active)
@@ -150,9 +154,8 @@ class Electric(Stateful):
 
     def offset(self, simulation):
         """(S,) eV, what the matter's own energy F + E·P exceeds the conserved one by: E·P, or ½ P·(E + D/ε0)."""
-        given = self.at(simulation.state)
-        field = self.solution if self.displacement else given
-        return 0.5 * ((field + given) * simulation.quantity("polarization")).sum(1)
+        state = simulation.state
+        return 0.5 * ((self.inside(state) + self.at(state)) * simulation.quantity("polarization")).sum(1)
 
     def deposited(self, simulation):
         """(S,) eV, ∫E·dP since the fields began: the energy that the systems have taken up."""

@@ -18,7 +18,12 @@ is of fourth. They add up to E_1 − E_0 in every step: kinks of a ramp, jumps b
 
 With a moving cell the change of the reduced field in time alone is counted, −∫p̄·dĒ (``engine.electric``); the cell's share
 is in the virial. At prescribed displacement D it is −∫P·d(D/ε0).
+
+In the thermo table: ``deposited`` (∫E·dP, what the systems have taken up), ``field_x`` ..., ``polarization_x`` ...
 """
+
+from engine.errors import InputError
+from engine.output.columns import column
 
 
 def count_work(simulation, level, step):
@@ -28,3 +33,15 @@ def count_work(simulation, level, step):
         return
     work = -(simulation.forces.outputs[level].polarization * electric.increment(state, step)).sum(1)
     simulation.account.add("field", work, state.n_systems)
+
+
+def _electric(simulation):
+    if simulation.electric is None:
+        raise InputError("output.columns: field and deposited need a [[field]]")
+    return simulation.electric
+
+
+column("deposited", "eV", lambda s: _electric(s).deposited(s), 14, ".6f", ["polarization"])  # ∫E·dP
+for _k, _axis in enumerate("xyz"):
+    column(f"field_{_axis}", "V/Å", lambda s, k=_k: _electric(s).inside(s.state)[:, k], 12, ".6f")
+    column(f"polarization_{_axis}", "e·Å", lambda s, k=_k: s.quantity("polarization")[:, k], 15, ".6f", ["polarization"])
