@@ -63,12 +63,12 @@ def test_infrared_peak_and_sum_rule(source):
     sim = ions(count, 300)
     hook = Infrared(every=4, block=1024, source=source)
     sim.hooks.append(hook)
-    sim.set_integrator(Langevin(timestep=1.0, temperature=300, friction=0.004))
+    sim.set_integrator(Langevin(timestep=1.0, temperature=300, friction=0.002))
     sim.run(1000 + 4 * 1024 * 2)
     out = hook.result(sim)
     omega = 2 * np.pi * out["wavenumber"].values / WAVENUMBER  # 1/ps
     line = np.sqrt(STIFFNESS / MASS) * units.fs * 1000
-    assert omega[np.argmax(out["absorption"].values)] == pytest.approx(line, rel=0.02)
+    assert omega[np.argmax(out["absorption"].values)] == pytest.approx(line, abs=1.05 * omega[1])  # the next bin at most
     area = (omega * out["epsilon_imaginary"].values.mean(0)).sum() * (omega[1] - omega[0])
     exact = 0.5 * np.pi * count * CHARGE**2 / (units.epsilon0 * LENGTH**3 * MASS) * (units.fs * 1000) ** 2
     assert area == pytest.approx(exact, rel=0.4)  # two blocks of a few independent times each
