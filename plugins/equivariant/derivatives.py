@@ -28,7 +28,7 @@ def evaluate(model, parameters, vectors, neighbours, species, around, system, sy
     `parameters` may be the model's own (dict(model.named_parameters())) or others of the same shape.
     """
     def total(v):
-        each = functional_call(model, parameters, (v, species, around))
+        each = functional_call(model, parameters, (v, species, around, neighbours))
         return each.sum(), each
 
     g, each = grad(total, has_aux=True)(vectors)

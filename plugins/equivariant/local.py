@@ -21,7 +21,6 @@ import torch
 from torch import nn
 
 from plugins.equivariant import track
-from plugins.equivariant.angular import dimension
 from plugins.equivariant.blocks import Linear, Network, PairEmbedding, harmonics, weighted_dot, weighted_sum
 from plugins.equivariant.description import Description
 
@@ -74,8 +73,11 @@ class LocalModel(nn.Module):
             vector = contract(coefficients[step], environments[step]) @ vector
         return vector.squeeze(-1).transpose(0, 1)
 
-    def forward(self, vectors, centre, neighbour):
-        """(A, N, 3) Å, (A,) and (A, N) species -> (A,) eV without the species' shifts; padding: |vector| > cutoff."""
+    def forward(self, vectors, centre, neighbour, neighbours=None):
+        """(A, N, 3) Å, (A,) and (A, N) species -> (A,) eV without the species' shifts; padding: |vector| > cutoff.
+
+        `neighbours`, the rows of the neighbours, are of no interest to a strictly local model.
+        """
         d = self.description
         r = vectors.square().sum(-1).sqrt()
         y = harmonics(vectors / r.unsqueeze(-1), d.l_max)

@@ -7,5 +7,6 @@ from plugins.equivariant.description import Description
 
 def build(d: Description):
     from plugins.equivariant.local import LocalModel
+    from plugins.equivariant.message_passing import MessagePassingModel
 
-    return LocalModel(d)
+    return {"local": LocalModel, "message-passing": MessagePassingModel}[d.architecture](d)

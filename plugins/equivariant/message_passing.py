@@ -1,0 +1,155 @@
+"""The message-passing model (NequIP: Batzner et al., Nat. Commun. 13, 2453 (2022)) in torch.
+
+| symbol | name |
+|---|---|
+| h⁰_i = embedding of Z_i | ``start``, (A, channels, 1) 0e |
+| m_i = Σ_j R(r_ij) ⊙ (h_j ⊗ Y(r̂_ij)) / √n | ``Interaction.messages``, paths as in the paper's eq. 7 |
+| h' = gate(W m + W_Z h) | ``Interaction.forward``, W_Z one matrix for each species (self-connection) |
+| E_i = σ(Z_i) W₂ W₁ h_i + µ(Z_i) | ``finish`` (without µ) |
+
+Features are (atoms, channels, Σ(2l+1)), irreps one after the other, all of the same multiplicity. Between layers a
+centre needs the features of its neighbours: the model is written as segments (`start`, one for each layer, `finish`)
+so that an engine can exchange features of ghosts between them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from plugins.equivariant.angular import wigner_3j
+from plugins.equivariant.blocks import Linear, Network, bessel, envelope, harmonics
+from plugins.equivariant.description import Description
+
+SILU_GAIN = 1.6765  # 1/√<silu(x)²> for a normal x
+
+
+def dims(irreps):
+    return [2 * l + 1 for l, _ in irreps]
+
+
+def slices(irreps):
+    out, start = [], 0
+    for d in dims(irreps):
+        out.append(slice(start, start + d))
+        start += d
+    return out
+
+
+def irreps_of_layers(l_max, parity, layers):
+    """Irreps (l, parity) of the features before, between and after the layers; scalars first."""
+    allowed = [(l, p) for l in range(l_max + 1) for p in ((1, -1) if parity else ((-1) ** l,))]
+    out = [[(0, 1)]]
+    for k in range(layers):
+        wanted = [(0, 1)] if k == layers - 1 else allowed
+        out.append([x for x in wanted if any(p * (-1) ** l2 == x[1] and abs(l - l2) <= x[0] <= l + l2
+                                             for l, p in out[-1] for l2 in range(l_max + 1))])
+    return out
+
+
+class Interaction(nn.Module):
+    """(rows, channels, dim_in) features of all atoms -> (A, channels, dim_out) of the centres."""
+
+    def __init__(self, d: Description, irreps_in, irreps_out):
+        super().__init__()
+        self.irreps_in, self.irreps_out, self.l_max, self.channels = irreps_in, irreps_out, d.l_max, d.channels
+        self.neighbors = d.neighbors
+        self.paths = [(a, l2, c) for c, (lc, pc) in enumerate(irreps_out) for a, (la, pa) in enumerate(irreps_in)
+                      for l2 in range(d.l_max + 1) if pa * (-1) ** l2 == pc and abs(la - l2) <= lc <= la + l2]
+        for p, (a, l2, c) in enumerate(self.paths):
+            table = wigner_3j(irreps_in[a][0], l2, irreps_out[c][0]) * math.sqrt(2 * irreps_out[c][0] + 1)
+            self.register_buffer(f"w3j{p}", torch.tensor(table), persistent=False)
+        self.radial = Network(d.bessel, len(self.paths) * d.channels, d.latent_depth, d.latent_width)
+        self.before = nn.ModuleList(Linear(d.channels, d.channels) for _ in irreps_in)
+        count = [sum(path[2] == c for path in self.paths) for c in range(len(irreps_out))]
+        gates = d.channels * (len(irreps_out) - 1)
+        self.after = nn.ModuleList(Linear(n * d.channels, d.channels + (gates if c == 0 else 0))
+                                   for c, n in enumerate(count))
+        species = len(d.species)
+        shared = [(irreps_in.index(x), c) for c, x in enumerate(irreps_out) if x in irreps_in]
+        self.shared = dict((c, (k, a)) for k, (a, c) in enumerate(shared))
+        self.own = nn.ParameterList(
+            nn.Parameter(torch.empty(species, d.channels, d.channels + (gates if c == 0 else 0)).uniform_(
+                -math.sqrt(3), math.sqrt(3))) for _, c in shared)
+
+    def messages(self, features, basis, y, neighbours):
+        """For each irrep out: (A, paths · channels, 2l+1), summed over neighbours."""
+        a, n = neighbours.shape
+        mixed = torch.cat([self.before[k](features[..., s].transpose(1, 2)).transpose(1, 2)
+                           for k, s in enumerate(slices(self.irreps_in))], -1)
+        mixed = torch.cat([mixed, mixed.new_zeros(1, *mixed.shape[1:])])[neighbours]  # (A, N, channels, dim)
+        weights = self.radial(basis).view(a, n, len(self.paths), self.channels)
+        parts, out = slices(self.irreps_in), [[] for _ in self.irreps_out]
+        for p, (i, l2, c) in enumerate(self.paths):
+            table = getattr(self, f"w3j{p}").to(y.dtype)
+            z = torch.einsum("anj,ijk->anik", y[..., l2 * l2:(l2 + 1) ** 2], table)
+            left = (mixed[..., parts[i]] * weights[:, :, p].unsqueeze(-1)).permute(0, 2, 1, 3).reshape(
+                a, self.channels, n * table.shape[0])
+            out[c].append(left @ z.reshape(a, n * table.shape[0], table.shape[2]))
+        return [torch.cat(x, 1) / math.sqrt(self.neighbors) for x in out]
+
+    def forward(self, features, basis, y, neighbours, species):
+        found = self.messages(features, basis, y, neighbours)
+        parts, outputs, u = slices(self.irreps_in), [], self.channels
+        for c, m in enumerate(found):
+            value = self.after[c](m.transpose(1, 2)).transpose(1, 2)
+            if c in self.shared:
+                k, i = self.shared[c]
+                matrix = self.own[k][species] * (1 / math.sqrt(u))  # (A, channels, out)
+                value = (value + matrix.transpose(1, 2) @ features[:len(species), :, parts[i]]) * math.sqrt(0.5)
+            outputs.append(value)
+        scalars, gates = outputs[0][:, :u], outputs[0][:, u:]
+        result = [nn.functional.silu(scalars) * SILU_GAIN]
+        for c in range(1, len(outputs)):
+            result.append(outputs[c] * nn.functional.silu(gates[:, u * (c - 1):u * c]) * SILU_GAIN)
+        return torch.cat(result, -1)
+
+
+class MessagePassingModel(nn.Module):
+    """Energies of atoms from edge vectors, through `layers` exchanges of features."""
+
+    def __init__(self, description: Description):
+        super().__init__()
+        d = self.description = description
+        self.embedding = nn.Parameter(torch.randn(len(d.species), d.channels, 1))
+        irreps = irreps_of_layers(d.l_max, d.parity, d.layers)
+        self.interactions = nn.ModuleList(Interaction(d, a, b) for a, b in zip(irreps, irreps[1:]))
+        self.readout = nn.ModuleList([Linear(d.channels, d.readout_width), Linear(d.readout_width, 1)])
+        self.register_buffer("scales", torch.ones(len(d.species)))
+        self.register_buffer("shifts", torch.zeros(len(d.species), dtype=torch.float64))
+        self.register_buffer("cutoffs", torch.tensor(d.pair_cutoffs(), dtype=torch.float64), persistent=False)
+        self.to(getattr(torch, d.dtype))
+        self.shifts = self.shifts.double()
+
+    def start(self, species):
+        """(rows,) species -> (rows, channels, 1) 0e."""
+        return self.embedding[species]
+
+    def edges(self, vectors, species, around):
+        """(A, N, 3) -> radial functions (A, N, bessel), which vanish beyond the cutoff, and harmonics (A, N, dim)."""
+        d = self.description
+        r = vectors.square().sum(-1).sqrt()
+        x = r / self.cutoffs.to(r.dtype)[species.unsqueeze(1), around]
+        basis = bessel(x, d.bessel) * envelope(x, d.envelope).unsqueeze(-1)
+        return basis, harmonics(vectors / r.unsqueeze(-1), d.l_max)
+
+    def layer(self, k, features, vectors, neighbours, species, around):
+        """Features of all rows -> (A, channels, dim) of the centres: what happens between two exchanges."""
+        basis, y = self.edges(vectors, species, around)
+        return self.interactions[k](features, basis, y, neighbours, species)
+
+    def finish(self, features, species):
+        value = features[..., 0]
+        for linear in self.readout:
+            value = linear(value)
+        return value.squeeze(-1) * self.scales[species]
+
+    def forward(self, vectors, centre, around, neighbours):
+        """(A, N, 3) Å, species (A,), (A, N), rows (A, N), A for none -> (A,) eV without shifts."""
+        features = self.start(centre)
+        basis, y = self.edges(vectors, centre, around)
+        for interaction in self.interactions:
+            features = interaction(features, basis, y, neighbours, centre)
+        return self.finish(features, centre)

@@ -1,0 +1,57 @@
+"""Message passing as physics: symmetry, derivatives through neighbours' neighbours, smoothness, extensivity."""
+
+import numpy as np
+import pytest
+import torch
+from test_local_model import CUTOFF, cluster, description, evaluate, rotation
+
+from plugins.equivariant.models import build
+
+
+def model(**changes):
+    torch.manual_seed(2)
+    return build(description(**{**dict(architecture="message-passing", layers=3, l_max=1), **changes}))
+
+
+@pytest.mark.parametrize("settings", [dict(), dict(l_max=2, layers=2), dict(parity=False, layers=2)])
+@pytest.mark.parametrize("improper", [False, True])
+def test_rotation_and_inversion(settings, improper):
+    m = model(**settings)
+    positions, species = cluster()
+    q = rotation(improper=improper)
+    _, f, w, each = evaluate(m, positions, species)
+    _, f2, w2, each2 = evaluate(m, positions @ q.T, species)
+    assert np.ptp(each) > 1e-3 and np.allclose(each, each2, atol=1e-11)
+    assert np.allclose(f @ q.T, f2, atol=1e-10) and np.allclose(q @ w @ q.T, w2, atol=1e-10)
+
+
+def test_derivatives_permutation_and_extensivity():
+    m = model(layers=2)
+    positions, species = cluster(8)
+    cell, pbc, h = np.array([[4.6, 0, 0], [0.5, 4.4, 0], [0.2, -0.3, 4.8]]), (True,) * 3, 1e-4
+    e, f, w, each = evaluate(m, positions, species, cell, pbc)
+    for atom, axis in [(0, 0), (5, 2)]:
+        step = np.zeros_like(positions)
+        step[atom, axis] = h
+        up, down = (evaluate(m, positions + s * step, species, cell, pbc)[0][0] for s in (1, -1))
+        assert abs(-(up - down) / (2 * h) - f[atom, axis]) < 1e-6
+    strain = np.zeros((3, 3))
+    strain[0, 1] = h
+    up, down = (evaluate(m, positions @ (np.eye(3) + s * strain), species, cell @ (np.eye(3) + s * strain), pbc)[0][0]
+                for s in (1, -1))
+    assert abs(-(up - down) / (2 * h) - w[0, 0, 1]) < 1e-5
+    order = np.random.default_rng(2).permutation(len(species))
+    assert np.allclose(each[order], evaluate(m, positions[order], species[order], cell, pbc)[3], atol=1e-12)
+    doubled = np.vstack([positions, positions + cell[0]])
+    assert np.allclose(evaluate(m, doubled, np.tile(species, 2), cell * [[2], [1], [1]], pbc)[0], 2 * e, atol=1e-11)
+
+
+def test_layers_reach_further_than_the_cutoff_and_end_smoothly():
+    m = model(layers=2)
+    def energy_of_first(r):
+        line = np.array([[0, 0, 0], [2.5, 0, 0], [2.5 + r, 0.3, 0]])
+        return evaluate(m, line, np.array([0, 1, 0]))[3][0]
+    assert abs(energy_of_first(2.4) - energy_of_first(2.0)) > 1e-7  # 4.9 Å away, through the atom in between
+    edge = np.sqrt(CUTOFF**2 - 0.09)
+    near, beyond = energy_of_first(edge - 1e-4), energy_of_first(edge + 1e-4)
+    assert abs(near - beyond) < 1e-12 and energy_of_first(edge - 0.5) != beyond
