@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from test_kernel import SMALL, box
 from test_local_model import CUTOFF, cluster, description, evaluate, rotation
 
+from engine import testing
+from plugins.equivariant import folder
+from plugins.equivariant.description import Description
 from plugins.equivariant.models import build
+from plugins.equivariant.potential import Equivariant
 
 
 def model(**changes):
@@ -55,3 +61,32 @@ def test_layers_reach_further_than_the_cutoff_and_end_smoothly():
     edge = np.sqrt(CUTOFF**2 - 0.09)
     near, beyond = energy_of_first(edge - 1e-4), energy_of_first(edge + 1e-4)
     assert abs(near - beyond) < 1e-12 and energy_of_first(edge - 0.5) != beyond
+
+
+class TestContract(testing.PotentialContract):
+    """As a potential: features of ghosts come from their owners, gradients go back to them."""
+
+    @pytest.fixture(autouse=True)
+    def _model(self, tmp_path):
+        m = build(Description(architecture="message-passing", layers=2, l_max=1, **{
+            k: v for k, v in SMALL.items() if k not in ("embedding_width", "features")}))
+        folder.save(tmp_path, m.description, folder.from_model(m))
+        self.path = str(tmp_path)
+
+    def potential(self):
+        return Equivariant(self.path)
+
+    def structures(self):
+        return [box(), Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.1]], cell=np.eye(3) * 8, pbc=True)]
+
+
+def test_segments_equal_the_whole(tmp_path):
+    m = model(layers=3)
+    m.shifts[:] = torch.tensor([1.0, 2.0])
+    folder.save(tmp_path, m.description, folder.from_model(m))
+    atoms = box()
+    species = np.array([["O", "H"].index(s) for s in atoms.symbols])
+    e, f, w, _ = evaluate(m, atoms.positions, species, np.array(atoms.cell), atoms.pbc)
+    out = testing.evaluate(Equivariant(str(tmp_path)), atoms, {"energy", "forces", "virial"})
+    assert np.allclose(out.energy, e + (species + 1).sum(), atol=1e-10)
+    assert np.allclose(out.forces, f, atol=1e-10) and np.allclose(out.virial, w, atol=1e-10)

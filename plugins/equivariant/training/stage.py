@@ -26,6 +26,7 @@ from engine.config.quantities import InputFile
 from engine.errors import InputError
 from engine.output.watch import seconds
 from engine.stages import Stage
+from plugins.equivariant import core
 from plugins.equivariant import description as descriptions
 from plugins.equivariant import folder as folders
 from plugins.equivariant.data import baseline, checks, frames, splits, store
@@ -129,6 +130,8 @@ class Train(Stage):
             screen.say(str(looked))
         looked.require()
         d = self.describe(found, rows)
+        if d.zbl:
+            found = core.subtract(found, d.cutoff)
         torch.manual_seed(self.seed)
         model = folders.to_model(self.start) if self.start is not None else build(d)
         self.set_baseline(model, d, [found[r] for r in rows["train"]])

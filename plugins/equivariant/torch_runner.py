@@ -1,0 +1,101 @@
+"""Running a model through torch: message passing, in segments between halo exchanges, and anything on a GPU.
+
+Every segment k maps the features of all rows (owned and ghosts) to those of the owned atoms. Forward, the features of
+ghosts come from their owners; backward, gradients on ghosts are added to their owners: `halo.forward` and
+`halo.reverse` are each other's transpose, so the chain rule through an exchange is the other call.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from plugins.equivariant.description import Description
+from plugins.equivariant.models import build
+
+
+def pad_edges(edges, n, cutoff):
+    """(n, N, 3) vectors and (n, N) rows (−1 for none) of edges sorted by centre; missing ones lie beyond the cutoff."""
+    counts = np.diff(edges.offsets)
+    width = max(4 * -(-int(counts.max(initial=1)) // 4), 4)
+    slot = np.arange(len(edges.centre)) - edges.offsets[edges.centre]
+    vectors = np.zeros((n, width, 3))
+    vectors[..., 0] = 2 * cutoff
+    vectors[edges.centre, slot] = edges.vectors
+    rows = np.full((n, width), -1)
+    rows[edges.centre, slot] = edges.neighbor
+    return vectors, rows
+
+
+class TorchRunner:
+    """Energies of owned atoms, and forces and virial added to the output's arrays."""
+
+    def __init__(self, d: Description, arrays: dict[str, np.ndarray], device="cpu"):
+        self.description, self.device = d, torch.device(device)
+        self.model = build(d)
+        self.model.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
+        self.model.to(self.device).requires_grad_(False)
+        self.shifts = np.asarray(arrays["shifts"], float)
+        self.dtype = getattr(torch, d.dtype)
+
+    def _tensor(self, array, dtype=None):
+        return torch.as_tensor(array, dtype=dtype, device=self.device)
+
+    def energies(self, vectors, rows, species, halo, n):
+        """(per-atom energies (n,) tensor, gradient on vectors (n, N, 3)); `species` of all rows."""
+        all_rows = len(species)
+        neighbours = torch.where(rows < 0, all_rows, rows)
+        around = species[rows.clamp_min(0)]
+        vectors = vectors.detach().requires_grad_()
+        if self.description.architecture == "local":
+            each = self.model(vectors, species[:n], around)
+            return each.detach(), torch.autograd.grad(each.sum(), vectors)[0]
+        features = self.model.start(species).detach()
+        kept = []
+        for k in range(self.description.layers):
+            entering = features.requires_grad_(k > 0)
+            leaving = self.model.layer(k, entering, vectors, neighbours, species[:n], around)
+            kept.append((entering, leaving))
+            features = self._exchange(leaving, all_rows, halo) if k < self.description.layers - 1 else leaving.detach()
+        last = features.requires_grad_()
+        each = self.model.finish(last, species[:n])
+        g = torch.autograd.grad(each.sum(), last)[0]
+        total = torch.zeros_like(vectors)
+        for k in range(self.description.layers - 1, -1, -1):
+            entering, leaving = kept[k]
+            if k:
+                g, on_edges = torch.autograd.grad(leaving, (entering, vectors), g)
+                g = self._gather(g, n, halo)
+            else:
+                on_edges, = torch.autograd.grad(leaving, (vectors,), g)
+            total += on_edges
+        return each.detach(), total
+
+    def _exchange(self, leaving, all_rows, halo):
+        """Features of owned atoms -> of all rows."""
+        array = np.zeros((all_rows, *leaving.shape[1:]), leaving.detach().cpu().numpy().dtype)
+        array[:len(leaving)] = leaving.detach().cpu().numpy()
+        halo.forward(array)
+        return self._tensor(array)
+
+    def _gather(self, g, n, halo):
+        """Gradients of all rows -> of owned atoms, those of their ghosts added."""
+        array = np.ascontiguousarray(g.cpu().numpy())
+        halo.reverse(array)
+        return self._tensor(array[:n].copy())
+
+    def __call__(self, atoms, edges, halo, species, forces, virial=None):
+        """(n,) energies without shifts; adds to forces (n_all, 3) and virial (S, 3, 3)."""
+        n = atoms.n
+        vectors, rows = pad_edges(edges, n, self.description.cutoff)
+        vectors, rows = self._tensor(vectors, self.dtype), self._tensor(rows)
+        each, g = self.energies(vectors, rows, self._tensor(species.astype(np.int64)), halo, n)
+        back = torch.zeros(len(species) + 1, 3, dtype=torch.float64, device=self.device)
+        where = torch.where(rows < 0, len(species), rows).reshape(-1)
+        back.index_add_(0, where, -g.double().reshape(-1, 3))
+        back[:n] += g.double().sum(1)
+        forces += back[:-1].cpu().numpy()
+        if virial is not None:
+            per_atom = -(vectors.double().transpose(1, 2) @ g.double()).cpu().numpy()
+            np.add.at(virial, atoms.system[:n], per_atom)
+        return each.double().cpu().numpy()
