@@ -78,8 +78,9 @@ def evaluate(model, batch: Batch, field, needs=frozenset(), training=False, dire
     if needs & {"born_charges", "polarizability", "raman"}:
         charges, alpha = [], []
         for a in range(3):
-            g, g_field = gradients(P[:, a].sum(), (vectors, field), third)
-            charges.append(atoms(g) if "born_charges" in needs else None)
+            wanted = (field, vectors) if "born_charges" in needs else (field,)
+            g_field, *g = gradients(P[:, a].sum(), wanted, third)
+            charges += [atoms(x) for x in g]
             alpha.append(g_field)
         if "born_charges" in needs:
             out.born_charges = torch.stack(charges, 1)
