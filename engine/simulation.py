@@ -49,7 +49,7 @@ class Simulation:
         for potential in self.potentials.values():
             potential.precision = precision
             potential.bind(state.species_names)
-        cutoff = max((p.capabilities().cutoff for p in self.potentials.values()), default=0.0)
+        cutoff = max([p.capabilities().cutoff for p in self.potentials.values()] + [hook.reach for hook in hooks], default=0.0)
         self.domain = domain or Domain(state, cutoff, DEFAULT_SKIN if skin is None else skin)
         self.fields = list(fields)
         self.electric = Electric(self.fields) if self.fields else None
@@ -80,6 +80,13 @@ class Simulation:
     def attach(self, function, every=1, needs=frozenset()):
         """Call `function(simulation)` every so many steps, with `needs` fresh."""
         self.hooks.append(_Attached(function, every, frozenset(needs)))
+
+    def widen(self, cutoff):
+        """Have ghosts and lists reach to `cutoff` Å at least."""
+        if cutoff > self.domain.cutoff:
+            self.domain.cutoff = float(cutoff)
+            self.domain.invalidate()
+            self.forces.stale = True
 
     # -- running ----------------------------------------------------------------------------------------------------
     def run(self, steps):

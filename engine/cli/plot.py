@@ -1,0 +1,149 @@
+"""``engine plot run.h5md``: figures of the thermo table and of everything that observers have written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+STYLE = {
+    "font.size": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "font.family": "sans-serif", "axes.linewidth": 0.6, "lines.linewidth": 1.0, "xtick.direction": "in", "ytick.direction": "in",
+    "xtick.top": True, "ytick.right": True, "legend.frameon": False, "savefig.dpi": 300, "pdf.fonttype": 42,
+    "axes.prop_cycle": None,
+}
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")  # told apart by everyone
+COLUMN = 3.4  # inches, the width of a column of print
+
+
+def plot(
+    output: Annotated[str, typer.Argument(help="the output file of a run (.h5md)")],
+    save: Annotated[str, typer.Option("--save", "-o", help="figure file; the ending says the format")] = None,
+    only: Annotated[list[str], typer.Option(help="'thermo' or the name of an observer; may be repeated")] = None,
+):
+    """Draw the thermo table and the observers of a run, one page each in a PDF."""
+    from engine.output.screen import console
+
+    for path in figures(output, save, only or None):
+        console.print(f"wrote {path}", markup=False)
+
+
+def figures(output, save=None, only=None):
+    """Write the figures of `output`; returns the paths. A PDF has a page for each figure, other formats a file."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    from engine.errors import InputError
+
+    save = Path(save) if save else Path(output).with_suffix(".pdf")
+    allowed = sorted(pyplot.figure().canvas.get_supported_filetypes())
+    pyplot.close("all")
+    if save.suffix[1:] not in allowed:
+        raise InputError(f"--save {save}: the ending must be one of {', '.join(allowed)}")
+    with matplotlib.rc_context({**STYLE, "axes.prop_cycle": matplotlib.cycler(color=COLOURS)}):
+        made = {name: _figure(panels) for name, panels in read(output, only).items()}
+        try:
+            if save.suffix == ".pdf":
+                with PdfPages(save) as pages:
+                    for figure in made.values():
+                        pages.savefig(figure)
+                return [save]
+            paths = [save if len(made) == 1 else save.with_stem(f"{save.stem}.{name}") for name in made]
+            for path, figure in zip(paths, made.values(), strict=True):
+                figure.savefig(path)
+            return paths
+        except OSError as error:
+            raise InputError(f"{save} cannot be written: {error.strerror or error}") from None
+        finally:
+            for figure in made.values():
+                pyplot.close(figure)
+
+
+def read(output, only=None):
+    """{figure: [(title of the panel, x label, x, {row label: y}), ...]} of an output file."""
+    import h5py
+
+    from engine.errors import InputError, nearest
+
+    try:
+        file = h5py.File(output, "r")
+    except OSError as error:
+        raise InputError(f"{output} is not a readable output file ({str(error).splitlines()[0]})") from None
+    with file:
+        found = {}
+        if "thermo" in file:
+            found["thermo"] = _thermo(file["thermo"])
+        for name, group in file.get("observers", {}).items():
+            found[name] = _observer(group)
+    found = {name: panels for name, panels in found.items() if panels}
+    for name in only or ():
+        if name not in found:
+            raise InputError(f"{output} has nothing called '{name}'{nearest(name, found)}; it has: {', '.join(found) or 'nothing'}")
+    if not found:
+        raise InputError(f"{output} has neither a thermo table nor observers to draw")
+    return {name: panels for name, panels in found.items() if not only or name in only}
+
+
+def _label(name, unit):
+    return name.replace("_", " ") + (f" ({unit})" if unit else "")
+
+
+def _thermo(group):
+    """A panel for each column; what runs beside it, on the same axis (kinetic, potential), keeps its own panel."""
+    x_name = "time" if "time" in group else "step"
+    x = group[x_name][()]
+    panels = []
+    for name, column in group.items():
+        if name in ("step", "time") or len(x) < 2:
+            continue
+        y = column[()]
+        rows = {"": y} if y.ndim == 1 else {f"system {k}": y[:, k] for k in range(y.shape[1])}
+        panels.append((_label(name, column.attrs.get("unit")), _label(x_name, group[x_name].attrs.get("unit")), x, rows))
+    return panels
+
+
+def _observer(group):
+    """A panel for each dataset that has an axis, a row for each of its labels (and systems)."""
+    panels = []
+    for name, data in group.items():
+        axis = data.attrs.get("axis", "")
+        if not axis:
+            continue
+        x, y, labels = group[axis][()], data[()], [str(s) for s in data.attrs["labels"]] or [""]
+        if y.shape[-1] < 2:
+            continue
+        x = x if x.ndim == 1 else x[0]
+        rows = y.reshape(-1, len(labels), y.shape[-1])
+        several = len(rows) > 1
+        table = {
+            " ".join(filter(None, (label, f"system {s}" if several else ""))): rows[s, k]
+            for s in range(len(rows)) for k, label in enumerate(labels)
+        }
+        panels.append((_label(name, data.attrs.get("unit")), _label(axis, group[axis].attrs.get("unit")), x, table))
+    return panels
+
+
+def _figure(panels):
+    """Panels under one another where they share the x axis, each as wide as a column of print."""
+    from matplotlib import pyplot
+
+    shared = len({(label, len(x)) for _, label, x, _ in panels}) == 1
+    figure, axes = pyplot.subplots(
+        len(panels), 1, figsize=(COLUMN, 0.5 + (1.15 if shared and len(panels) > 2 else 1.9) * len(panels)), sharex=shared,
+        squeeze=False, layout="constrained",
+    )
+    for axis, (title, x_label, x, rows) in zip(axes[:, 0], panels, strict=True):
+        for label, y in rows.items():
+            axis.plot(x, y, label=label or None)
+        axis.set_ylabel(title)
+        axis.margins(x=0)
+        axis.ticklabel_format(axis="y", useOffset=False)
+        if not shared or axis is axes[-1, 0]:
+            axis.set_xlabel(x_label)
+        if 1 < len(rows) <= 8 or any(rows):
+            axis.legend(loc="best", ncols=2 if len(rows) > 3 else 1)
+    return figure
