@@ -64,13 +64,16 @@ class CellRescaling(Stateful):
             if not getattr(self, name) > 0:
                 raise InputError(f"barostat 'cell-rescaling': {name} = {getattr(self, name)} must be positive")
 
+    def open(self, simulation):
+        """At the begin of the step in whose middle the cell moves: the virial, in an array of its own."""
+        self._virial = np.array(simulation.forces.total("virial"))
+
     def apply(self, simulation, integrator):
         """One step of the cell over `every` steps of the integrator."""
         state = simulation.state
         dt = self.every * integrator.step_length
         V = state.volume[:, None, None]
-        W = simulation.forces.total("virial").copy()  # the next evaluation writes into the same array
-        P = (state.kinetic_tensor() + W) / V
+        P = (state.kinetic_tensor() + self._virial) / V
         P0 = units.GPa * pressure_at(self.pressure, integrator, simulation)
         kT = units.kB * integrator.at(simulation, integrator.temperature)[:, None, None]
         rate = self.compressibility / units.GPa / (3 * self.time) * dt
@@ -84,7 +87,7 @@ class CellRescaling(Stateful):
         before = simulation.kinetic_energy()
         scale(state, exponential(strain))
         simulation.account.add("barostat", simulation.kinetic_energy() - before, state.n_systems)
-        self._strain, self._virial = strain, W
+        self._strain = strain
 
     def close(self, simulation):
         """At the end of the step: what the rescaling gave to the potential energy."""

@@ -21,6 +21,7 @@ from engine import units
 from engine.config.ramp import Ramp
 from engine.contracts import Stateful
 from engine.errors import InputError
+from integrators import resonance
 from integrators.electric_field import count_work
 from integrators.operators import drift, kick
 
@@ -48,6 +49,8 @@ class Composition(Stateful):
                 raise InputError(f"levels every {self.every}: each must be a whole multiple of the one before it")
         if self.barostat is not None:
             self.barostat.start(self, simulation)
+        if self.inner_steps > 1:
+            resonance.warn(simulation, self)
 
     def needs(self, step):
         """What the forces after `step` steps must include for the step that follows."""
@@ -68,6 +71,8 @@ class Composition(Stateful):
         """One outermost step; `needs` are computed with the forces at its end."""
         due = self._barostat_due(simulation.state.step)
         self.inner = 0  # innermost steps taken so far
+        if due:
+            self.barostat.open(simulation)
         self._descend(simulation, len(self.every) - 1, needs | {"virial"} if due else needs)
         if due:
             self.barostat.close(simulation)
