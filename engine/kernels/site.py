@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.contracts import Capabilities, Potential
 from engine.kernels import compiled
+from engine.kernels.site_lanes import LanesDriver
 
 SOURCE = '''
 import numpy as np
@@ -74,9 +75,13 @@ class SitePotential(Potential):
 
     site : the site function (a static method that holds a function of a module's top level)
     parameters(species_names) -> (cutoffs (T, T) Å, one array of parameters of any shape)
+    lanes(parameters) -> (function, its parameters) for registers (``engine.kernels.site_lanes``), or None: optional
     """
 
     site = None
+
+    def lanes(self, parameters):
+        return None
 
     def parameters(self, species_names):
         raise TypeError(f"{type(self).__name__} gives no parameters")
@@ -86,7 +91,10 @@ class SitePotential(Potential):
         self._cutoff2 = np.array(cutoffs, float) ** 2
         self._cutoff = float(np.max(cutoffs))
         self._parameters = np.ascontiguousarray(parameters, float)
-        self._driver = None
+        self._driver = self._fast = None
+        by_lanes = self.lanes(self._parameters) if len(species_names) == 1 else None
+        if by_lanes is not None:
+            self._fast = LanesDriver(by_lanes[0], self._cutoff, by_lanes[1])
 
     def capabilities(self):
         return Capabilities(
@@ -95,6 +103,9 @@ class SitePotential(Potential):
         )
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
+        if self._fast is not None and "atom_virial" not in needs:
+            self._fast.compute(atoms, neighbors, halo, needs, out)
+            return
         if self._driver is None:
             function = type(self).site
             self._driver = compiled.load(SOURCE, {"function": function}, f"site_{function.__name__}").compute

@@ -20,6 +20,7 @@ import numpy as np
 from engine.config.quantities import InputFile
 from engine.errors import InputError
 from engine.kernels.site import SitePotential
+from potentials.manybody.lanes import stillinger_weber_lanes
 from potentials.manybody.triplets import read_triplets, table
 
 NAMES = ("epsilon", "sigma", "a", "lambda", "gamma", "cos_theta0", "A", "B", "p", "q", "tol")
@@ -82,3 +83,7 @@ class StillingerWeber(SitePotential):
         if not np.array_equal(values[..., [EPS, LAM, COS0]], values.transpose(0, 2, 1, 3)[..., [EPS, LAM, COS0]]):
             raise InputError(f"{self.label}: {self.file}: the parameters of an angle depend on the order of its ends")
         return pairs[..., SIG] * pairs[..., CUT], values
+
+    def lanes(self, parameters):
+        standard = parameters[0, 0, 0, P] == 4.0 and parameters[0, 0, 0, Q] == 0.0
+        return (stillinger_weber_lanes, parameters[0, 0, 0]) if standard else None

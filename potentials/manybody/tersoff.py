@@ -22,6 +22,7 @@ from numba import njit
 from engine.config.quantities import InputFile
 from engine.errors import InputError
 from engine.kernels.site import SitePotential
+from potentials.manybody.lanes import tersoff_lanes
 from potentials.manybody.triplets import read_triplets, table
 
 NAMES = ("m", "gamma", "lambda3", "c", "d", "cos_theta0", "n", "beta", "lambda2", "B", "R", "D", "lambda1", "A")
@@ -122,3 +123,6 @@ class Tersoff(SitePotential):
         if (values[..., BIG_D] < 0).any() or (values[..., SMALL_D] == 0).any() or (bonds[..., N] <= 0).any():
             raise InputError(f"{self.label}: {self.file}: D must not be negative, d not zero, and n of a bond positive")
         return (values[..., BIG_R] + values[..., BIG_D]).max(1), values
+
+    def lanes(self, parameters):
+        return tersoff_lanes, parameters[0, 0, 0]

@@ -1,0 +1,136 @@
+"""Site potentials of one species, eight centres at a time.
+
+Beside its scalar function (``engine.kernels.site``) a potential may give a function for the lanes of a register,
+
+    lanes(count, cutoff2, bonds, parameters, work, gradient) -> U
+
+in which every number is a vector over eight centres. Bond s of the centres is bonds[32 s:], the components of r_ij
+and then r_ij², eight lanes each; lanes without a bond s have r² ≥ cutoff2 and must get the gradient zero. It stores
+∂U/∂r_ij in gradient[24 s:] and may use `work`, ROOM·8 numbers for each bond.
+
+Each centre's neighbors inside the cutoff are compacted first, so that lanes are full; forces are scattered by rows, and
+ghosts' own forces give the virial, W_ab = Σ_k r_k,a F_k,b.
+"""
+import numpy as np
+from numba import njit
+
+from engine.kernels import compiled
+
+LANES = 8
+ROOM = 20       # registers of scratch for each bond
+
+SOURCE = '''
+import numpy as np
+from numba import njit
+
+from engine.kernels.simd import (
+    add_rows, compress, count, lanes, load, load_rows, select, splat, store)
+
+site = njit(error_model="numpy")(function)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def compute(from_atom, to_atom, records, offsets, indices, longest, cutoff2, parameters, force,
+            energy, want_energy):
+    dummy = np.int32(records.shape[0] // 4 - 1)
+    rows = np.empty((longest + 16) * 8, np.int32)
+    found, centres = np.empty(longest + 16, np.int32), np.empty(8, np.int32)
+    bonds, gradient = np.empty((longest + 1) * 32), np.empty((longest + 1) * 24)
+    work = np.empty((longest + 1) * 8 * ROOM)
+    energies = np.empty(8)
+    zero, no_row, far = splat(0.0, 8), splat(dummy, 8), splat(cutoff2, 8)
+    for first in range(from_atom, to_atom, 8):
+        most, possible = 0, 0
+        for i in range(first, min(first + 8, to_atom)):
+            possible = max(possible, offsets[i + 1] - offsets[i])
+        for s in range(possible):
+            store(rows, 8 * s, no_row)
+        for lane in range(8):
+            i = first + lane
+            if i >= to_atom:
+                centres[lane] = dummy
+                continue
+            centres[lane] = i
+            x, y, z = splat(records[4 * i], 8), splat(records[4 * i + 1], 8), splat(records[4 * i + 2], 8)
+            c = 0
+            for q in range(offsets[i], offsets[i + 1], 8):
+                X, Y, Z, _ = load_rows(records, indices, q, 8, 4, 0)
+                dx, dy, dz = X - x, Y - y, Z - z
+                inside = (dx * dx + dy * dy + dz * dz < cutoff2) & (lanes(8) < np.int32(offsets[i + 1] - q))
+                store(found, c, compress(load(indices, q, 8), inside))
+                c += count(inside)
+            for s in range(c):
+                rows[8 * s + lane] = found[s]
+            most = max(most, c)
+        x, y, z, _ = load_rows(records, centres, 0, 8, 4, 0)
+        for s in range(most):
+            X, Y, Z, _ = load_rows(records, rows, 8 * s, 8, 4, 0)
+            dx, dy, dz = X - x, Y - y, Z - z
+            r2 = dx * dx + dy * dy + dz * dz
+            inside = r2 < far
+            store(bonds, 32 * s, select(inside, dx, zero))
+            store(bonds, 32 * s + 8, select(inside, dy, zero))
+            store(bonds, 32 * s + 16, select(inside, dz, zero))
+            store(bonds, 32 * s + 24, select(inside, r2, far))
+        u = site(most, cutoff2, bonds, parameters, work, gradient)
+        fx, fy, fz = zero, zero, zero
+        for s in range(most):
+            gx, gy, gz = load(gradient, 24 * s, 8), load(gradient, 24 * s + 8, 8), load(gradient, 24 * s + 16, 8)
+            fx, fy, fz = fx + gx, fy + gy, fz + gz
+            add_rows(force, rows, 8 * s, -gx, -gy, -gz, zero)
+        add_rows(force, centres, 0, fx, fy, fz, zero)
+        if want_energy:
+            store(energies, 0, u)
+            for lane in range(min(8, to_atom - first)):
+                energy[first + lane] += energies[lane]
+
+'''
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pack(x, far, records):
+    """Records (n_all + 1, 4) of positions; the last one is far from everything."""
+    for i in range(x.shape[0]):
+        records[i, 0], records[i, 1], records[i, 2], records[i, 3] = x[i, 0], x[i, 1], x[i, 2], 0.0
+    for d in range(4):
+        records[x.shape[0], d] = far
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def unpack(force, x, system, forces, virial, want_virial):
+    """Add forces of all rows, and from ghosts' own forces the virial W_ab = Σ r_a F_b."""
+    for i in range(x.shape[0]):
+        for a in range(3):
+            forces[i, a] += force[i, a]
+    if want_virial:
+        for i in range(x.shape[0]):
+            for a in range(3):
+                for b in range(3):
+                    virial[system[i], a, b] += x[i, a] * force[i, b]
+
+
+class LanesDriver:
+    """Evaluates a potential's lanes function over the full list."""
+
+    def __init__(self, function, cutoff, parameters):
+        self.cutoff, self.parameters = cutoff, np.ascontiguousarray(parameters, float)
+        source = SOURCE.replace("ROOM", str(ROOM))
+        self._compute = compiled.load(source, {"function": function}, f"lanes_{function.__name__}").compute
+
+    def compute(self, atoms, neighbors, halo, needs, out):
+        """Add energies, forces and virial."""
+        x, system, n, n_all = atoms.positions, atoms.system, atoms.n, atoms.n_all
+        csr = neighbors.full(self.cutoff)
+        longest = neighbors.derived(("longest full row", self.cutoff), lambda: int(np.diff(csr.offsets).max(initial=0)))
+        records, force = np.empty((n_all + 1, 4)), np.zeros((n_all + 1, 4))
+        pack(x, 1e6 + abs(neighbors.reference).max(initial=0.0), records)
+        want_energy = bool(needs & {"energy", "atom_energy"})
+        energy = np.zeros(n if want_energy else 0)
+        self._compute(0, n, records.ravel(), csr.offsets, csr.padded, longest, self.cutoff**2, self.parameters,
+                      force.ravel(), energy, want_energy)
+        want_virial = "virial" in needs
+        unpack(force, x, system, out.forces, out.virial if want_virial else np.zeros((1, 3, 3)), want_virial)
+        if "energy" in needs:
+            np.add.at(out.energy, system[:n], energy)
+        if "atom_energy" in needs:
+            out.atom_energy[:n] += energy
