@@ -14,8 +14,8 @@ from engine.domain.bricks import Bricks, divide
 from engine.neighbors.bins import bin_atoms
 
 EVERY = 10  # rebuilds between two looks at the balance
-TOLERATED = 1.05  # largest work of a rank over the mean
-WORTHWHILE = 1.02  # and this much worse than when the bricks were last placed
+TOLERATED = 1.015  # largest work of a rank over the mean
+WORTHWHILE = 1.01  # and this much worse than right after the bricks were placed (a few atoms cannot be divided evenly)
 BASE = 16  # work of an atom without neighbors, in units of one neighbor
 CLOCK_UNITS = 1024  # resolution of a work that is scaled by time
 
@@ -29,7 +29,6 @@ class Balance:
         self.placed_at = 1.0  # imbalance right after the bricks were placed
         self.imbalance = 1.0  # when last looked at
         self.placements = 0
-        self.fresh = False
         self._mark = None
 
     def work(self, domain):
@@ -37,7 +36,7 @@ class Balance:
         state = domain.state
         if self.bricks is None:
             return np.ones(state.n, np.int64)
-        if domain.rebuilds % EVERY and not self.fresh or state.comm.any(domain.neighbors is None):
+        if domain.rebuilds % EVERY != 1 or state.comm.any(domain.neighbors is None):
             return None
         radius = domain.cutoff + domain.skin
         bins = bin_atoms(state.positions, state.system, state.n_systems, max(radius, 2.0) / 2)
@@ -64,24 +63,24 @@ class Balance:
         state, comm = domain.state, domain.state.comm
         if work is None:
             return
+        system = state.system[: state.n]
         if self.bricks is not None:
             load = int(work.sum())
-            total = comm.sum(load)
-            self.imbalance = comm.max(load) * comm.size / total if total else 1.0
-            if self.fresh:
-                self.placed_at, self.fresh = self.imbalance, False
-            if self.imbalance < TOLERATED or self.imbalance < WORTHWHILE * self.placed_at:
+            self.imbalance = comm.max(load) * comm.size / max(comm.sum(load), 1)
+            if self.imbalance < max(TOLERATED, WORTHWHILE * self.placed_at):
                 return
         heights = cells_.heights(state.cells).max(0)
-        self.bricks = divide(fractional, state.system[: state.n], work, state.n_systems, heights, state.periodic, comm)
+        self.bricks = divide(fractional, system, work, state.n_systems, heights, state.periodic, comm)
+        owner = self.bricks.owners(fractional, system)
+        load = comm.sum(np.bincount(owner, weights=work, minlength=comm.size).astype(np.int64))
+        self.imbalance = self.placed_at = float(load.max() / max(load.mean(), 1.0))
         self.placements += 1
-        self.fresh = True
 
     def state_dict(self):
         return {"bricks": self.bricks.state_dict(), "placed_at": self.placed_at, "imbalance": self.imbalance,
-                "placements": self.placements, "fresh": self.fresh}
+                "placements": self.placements}
 
     def load_state_dict(self, tree, state):
         self.bricks = Bricks.from_tree(**tree["bricks"], periodic=state.periodic, n_systems=state.n_systems)
         self.placed_at, self.imbalance = float(tree["placed_at"]), float(tree["imbalance"])
-        self.placements, self.fresh = int(tree["placements"]), bool(tree["fresh"])
+        self.placements = int(tree["placements"])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from engine.kernels.clusters_search import BLOCK, PAD, search_for
+from engine.kernels.clusters_search import BLOCK, COUNTED_TAG, PAD, search_for
 from engine.kernels.list_search import BY_TAG_ROLE, LEFT_OUT
 
 FAR = 1.0e4     # Å below all atoms, where the points of empty lanes begin
@@ -178,8 +178,11 @@ def _fill(x, role, n, tags, low, radius, counts, first, bin_start, order, width,
                         p += 1
                         rows[j * width + lane] = i
                         lane_tags[j * width + lane] = tags[i]
-                        if i >= n and role[i - n] == BY_TAG_ROLE:
-                            by_tag[j] = True
+                        if i >= n:
+                            if role[i - n] == BY_TAG_ROLE:
+                                by_tag[j] = True
+                            else:
+                                lane_tags[j * width + lane] = COUNTED_TAG
                         for d in range(3):
                             packed[o + d * width] = x[i, d]
                             box[2 * d, j] = min(box[2 * d, j], x[i, d])

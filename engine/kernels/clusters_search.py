@@ -11,6 +11,7 @@ from numba import njit
 from engine.kernels.simd import compress, count, lanes, load, mask_bits, maximum, splat, store
 
 BLOCK = 4       # atoms that a kernel holds in registers against a cluster
+COUNTED_TAG = -2    # in place of the tag of a ghost whose pairs count whatever the tags; -1: an empty lane
 PAD = 8         # clusters whose boxes are compared at once
 
 inlined = njit(forceinline=True, error_model="numpy")
@@ -49,7 +50,7 @@ def _tag_mask(lane_tags, i0, j0, width):
         ti = lane_tags[i0 + m]
         for lane in range(width):
             tj = lane_tags[j0 + lane]
-            kept = tj >= 0 and ((ti + tj) % 2 == 0) == (ti < tj)
+            kept = tj == COUNTED_TAG or tj >= 0 and ((ti + tj) % 2 == 0) == (ti < tj)
             bits |= np.int64(kept) << np.int64(m * width + lane)
     return bits
 

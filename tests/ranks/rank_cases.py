@@ -82,9 +82,12 @@ def evaluated(comm, potential, atoms, skin=0.6, needs=ALL):
     out = forces(needs)
     pairs = comm.sum(len(domain.neighbors.half(domain.cutoff).indices))
     full = comm.sum(len(domain.neighbors.full(domain.cutoff).indices))
-    arrays = {k: v for k, v in out.items() if k in ("forces", "atom_energy", "atom_virial")}
+    arrays = {k: v.copy() for k, v in out.items() if k in ("forces", "atom_energy", "atom_virial")}
     sums = {k: v.copy() for k, v in out.items() if k not in arrays}
     owned = comm.gather(state.n)
+    fast = forces(frozenset({"energy", "forces", "virial"}))  # other kernels than those that give per-atom virials
+    arrays["fast_forces"] = fast.forces.copy()
+    sums |= {"fast_energy": fast.energy.copy(), "fast_virial": fast.virial.copy()}
     return {**ordered(comm, state, arrays), **sums, "pairs": np.array([pairs, full]), "owned": np.array(owned)}
 
 
