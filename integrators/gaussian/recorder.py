@@ -17,6 +17,7 @@ from integrators.gaussian.observables import Modes, published_stress, stress
 
 GROUP = "gaussian"
 FULL = "gaussian_full"
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 @dataclass
@@ -92,6 +93,27 @@ class GaussianRecorder(Hook):
                 self.file.append(f"{FULL}/{name}", value)
             self.file.append(f"{FULL}/step", state.step)
         self.file.flush()
+
+    def finish(self, simulation):
+        """Time series for ``engine plot`` under ``observers/gaussian``: the eight modes that move most, and the sums."""
+        if self.file is None or GROUP not in self.file.file or len(self.file.file[GROUP]["step"]) < 2:
+            return
+        g = {name: data[()] for name, data in self.file.file[GROUP].items()}
+        put = lambda name, values, unit, labels: self.file.put(
+            f"observers/{GROUP}/{name}", np.atleast_2d(np.asarray(values).T), unit=unit, axis="time", labels=list(labels))
+        self.file.put(f"observers/{GROUP}/time", g["time"], unit="fs", axis="", labels=[])
+        gained = 1000 * (g["energy_centroid"] + g["energy_fluctuation"])
+        gained = gained - gained[0]
+        most = np.sort(np.argsort(-np.abs(gained).max(0))[:8])
+        names = [f"{w:.0f} 1/cm" for w in self.file.file[f"{GROUP}_frequencies"][()][most]]
+        put("energy_gained", gained[:, most], "meV", names)
+        total = g["potential"] + g["kinetic"]
+        put("energy", 1000 * np.stack([total - total[0], g["conserved"] - g["conserved"][0]], 1), "meV", ["with the field", "conserved"])
+        if "polarization" in g:
+            put("polarization", g["polarization"], "e Å", "xyz")
+        if "stress" in g:
+            for name in ("stress", "stress_published"):
+                put(name, np.stack([g[name][:, a, b] for a, b in VOIGT], 1), "GPa", ["xx", "yy", "zz", "yz", "xz", "xy"])
 
     def truncate(self, step):
         if self.file is not None:

@@ -1,5 +1,7 @@
 """A lattice from phonopy: a ``phonopy_params.yaml`` (or ``phonopy.yaml`` beside ``FORCE_SETS``/``FORCE_CONSTANTS``)."""
 
+from pathlib import Path
+
 import numpy as np
 
 from engine.errors import InputError
@@ -13,7 +15,10 @@ def read_phonopy(path):
     except ImportError as error:
         raise InputError("reading phonopy files needs phonopy: pip install 'engine-md[analysis]'") from error
     try:
-        phonon = phonopy.load(path, log_level=0)
+        folder = Path(path).resolve().parent
+        beside = {key: str(folder / name) for key, name in (("force_sets_filename", "FORCE_SETS"), ("born_filename", "BORN"),
+                                                          ("force_constants_filename", "FORCE_CONSTANTS")) if (folder / name).exists()}
+        phonon = phonopy.load(path, log_level=0, **beside)
     except Exception as error:
         raise InputError(f"{path}: phonopy cannot load it ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from error
     if phonon.force_constants is None:

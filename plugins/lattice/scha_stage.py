@@ -33,7 +33,8 @@ class SCHA(Stage):
     temperature : K;  steps : populations at most;  tolerance : cm⁻¹, of a fresh population
     averages : "sampled", or "exact" with potentials that know their Gaussian averages
     centroids : move them (else only the force constants);  symmetry : impose the crystal's space group
-    cell, pressure : relax the cell to a pressure (GPa), with `stiffness` (GPa) as the guess of its elastic constants
+    cell, pressure : relax the cell to a pressure (GPa) within `stress_tolerance`, with `stiffness` (GPa) as the guess of
+        its elastic constants
     hessian : compute the free-energy Hessian, with the third-order term, at the end
     born : ph.x output with charges and ε∞ to keep with the lattice
     reweight : relax by importance reweighting between populations; by default with 20 configurations a mode or more
@@ -52,6 +53,7 @@ class SCHA(Stage):
     cell: bool = False
     pressure: Pressure = 0.0
     stiffness: Pressure = 200.0
+    stress_tolerance: Pressure = 0.05
     hessian: bool = False
     born: InputFile | None = None
     reweight: bool | None = None
@@ -188,9 +190,9 @@ class SCHA(Stage):
         return sigma
 
     def _relax_cell(self, simulation):
-        """Strain the cell towards the wanted pressure; True if it was there within 0.05 GPa."""
+        """Strain the cell towards the wanted pressure; True if it was there."""
         excess = self.mean_stress(simulation) / units.GPa + self.pressure * np.eye(3)
-        if np.abs(excess).max() < 0.05:
+        if np.abs(excess).max() < self.stress_tolerance:
             return True
         F = np.eye(3) - np.clip(excess / self.stiffness, -0.01, 0.01)
         state, c = simulation.state, self.coordinates
