@@ -15,6 +15,7 @@ from engine.testing import PotentialContract
 from potentials.dielectric import FixedCharges
 from potentials.dielectric_bonds import Bond, PolarizableBonds
 from potentials.dielectric_born import FixedBornCharges
+from potentials.ase_calculator import ASE
 from potentials.coulomb.dsf import DampedShiftedForce
 from potentials.coulomb.ewald import Ewald
 from potentials.eam.file_potentials import FinnisSinclairEAM, FuncflEAM, SetflEAM
@@ -145,14 +146,21 @@ CASES = {  # name [and variant]: (potential, structures, options of the contract
     "tersoff": (lambda: Tersoff(file=str(triplets("tersoff"))), lambda: small("SiC", "zincblende", a=4.36), {}),
     "ewald": (lambda: Ewald(accuracy=1e-11, cutoff=7.0), charged_salt, ANY | {"open_directions": False}),
     "dsf": (lambda: DampedShiftedForce(cutoff=7.0), charged_salt, ANY),
+    "ase": (lambda: ASE(calculator="ase.calculators.emt:EMT"), lambda: small("Cu", cubic=True),
+            ANY | {"open_directions": False}),
     "eam/funcfl": (lambda: FuncflEAM(file=str(funcfl())), lambda: small("Cu", cubic=True), {}),
+}
+
+
+ELSEWHERE = {  # bound to sites or to a field, so that not every part of the contract applies
+    "fixed-charges": "dielectric", "born-charges": "dielectric", "polarizable-bonds": "dielectric", "force-constants": "lattice",
 }
 
 
 def test_everything_registered_is_tested():
     entries = registry.entries("potentials").items()
     ours = {name for name, point in entries if point.value.startswith("potentials.")}
-    assert ours <= {name.split(" ")[0] for name in CASES}
+    assert ours <= {name.split(" ")[0] for name in CASES} | set(ELSEWHERE)
 
 
 class TestContract(PotentialContract):
