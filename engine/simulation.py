@@ -11,12 +11,14 @@ from __future__ import annotations
 import numpy as np
 
 from engine import units
+from engine.build import state_from_atoms, thermalise
+from engine.config import plugins
 from engine.config.ramp import check_systems
-from engine.contracts import Account
+from engine.contracts import PER_ATOM, Account, Hook
 from engine.domain.domain import Domain
 from engine.domain.migration import merged, share_out, take_share
 from engine.electric import Electric
-from engine.errors import InputError, PhysicsError
+from engine.errors import InputError, PhysicsError, nearest
 from engine.forces import Forces
 from engine.parallel import Serial
 from engine.state import temperature
@@ -47,13 +49,14 @@ class Simulation:
         self.precision = precision
         self.potentials = potentials if isinstance(potentials, dict) else {"potential": potentials}
         for potential in self.potentials.values():
+            plugins.check(potential)
             potential.precision = precision
             potential.bind(state.species_names)
         cutoff = max([p.capabilities().cutoff for p in self.potentials.values()] + [hook.reach for hook in hooks], default=0.0)
         self.domain = domain or Domain(state, cutoff, DEFAULT_SKIN if skin is None else skin)
         self.fields = list(fields)
         self.electric = Electric(self.fields) if self.fields else None
-        self.hooks, self.updaters = list(hooks), list(updaters)
+        self.hooks, self.updaters = [plugins.check(hook) for hook in hooks], list(updaters)
         self.seed = int(seed)
         self.account = Account()
         self.stop_reason = None
@@ -67,19 +70,41 @@ class Simulation:
         if integrator is not None:
             self.set_integrator(integrator)
 
+    @classmethod
+    def from_atoms(cls, atoms, potentials, integrator=None, *, temperature=None, seed=0, **options):
+        """From ASE Atoms, or a list of them (one system each), without an input file.
+
+        temperature : K, draws velocities (a number, or one for each system); without it, those of the atoms
+        options : whatever else a simulation takes
+        """
+        state = state_from_atoms(atoms)
+        if temperature is not None:
+            thermalise(state, temperature, seed)
+        return cls(state, potentials, integrator, seed=seed, **options)
+
+    @classmethod
+    def from_toml(cls, path):
+        """What the input file describes, with the integrator of its first stage; nothing is run or written."""
+        from engine.run import from_file
+
+        return from_file(path).build()
+
     # -- putting parts in -----------------------------------------------------------------------------------------
     def set_levels(self, levels=None, every=None):
         """Group the named potentials into levels, the fastest first; without arguments one level of all."""
         self.forces = Forces(self.state, self.domain, self.potentials, levels, every, self.electric)
 
     def set_integrator(self, integrator):
-        self.integrator = integrator
+        self.integrator = plugins.check(integrator)
         check_systems([integrator, *filter(None, [getattr(integrator, "barostat", None)])], self.state.n_systems)
         integrator.start(self)
 
-    def attach(self, function, every=1, needs=frozenset()):
-        """Call `function(simulation)` every so many steps, with `needs` fresh."""
-        self.hooks.append(_Attached(function, every, frozenset(needs)))
+    def attach(self, watcher, every=1, needs=frozenset()):
+        """Let a hook watch from now on, or call `watcher(simulation)` every so many steps, with `needs` fresh."""
+        hook = plugins.check(watcher) if isinstance(watcher, Hook) else _Attached(watcher, every, frozenset(needs))
+        self.hooks.append(hook)
+        self.widen(hook.reach)
+        return watcher
 
     def widen(self, cutoff):
         """Have ghosts and lists reach to `cutoff` Å at least."""
@@ -212,6 +237,36 @@ class Simulation:
         rows = self.comm.gather_rows(rows)
         return None if rows is None else atoms_from_state(state, rows=rows, extra=("forces",) if forces else ())
 
+    def array(self, name):
+        """A per-atom quantity in the order of tags, which is the order of the atoms that were put in: an attribute of the
+        state (``positions``, ``velocities``, ``images``, ...), ``unwrapped`` positions, or one that the potentials give
+        (``forces``, ``atom_energy``, ...). A copy, in internal units; on rank 0, None elsewhere."""
+        state = self.state
+        if name in PER_ATOM:
+            values = self.quantity(name)
+        elif name == "unwrapped":
+            values = state.unwrapped()
+        elif name in state.table:
+            values = getattr(state, name)[: state.n]
+        else:
+            known = [*state.table, "unwrapped", *PER_ATOM]
+            raise InputError(f"there is no per-atom quantity '{name}'{nearest(name, known)}; there are: {', '.join(known)}")
+        rows = self.comm.gather_rows({"tags": state.tags[: state.n], "values": values})
+        return None if rows is None else rows["values"][np.argsort(rows["tags"], kind="stable")]
+
+    def set_atoms(self, atoms):
+        """Go on from other positions, cells and velocities of the same atoms (ASE Atoms, or a list of them); serial."""
+        other = state_from_atoms(atoms, self.state.species_names)
+        state, mine = self.state, self.state.tags[: self.state.n]
+        if other.n != state.n or (other.species[: other.n][mine] != state.species[: state.n]).any():
+            raise InputError("these are not the atoms of the simulation: their number or their species differ")
+        state.cells, state.origin = other.cells, other.origin
+        state.set("images", 0)
+        for name in ("positions", "velocities"):
+            state.set(name, getattr(other, name)[: other.n][mine])
+        self.domain.invalidate()
+        self.forces.stale = True
+
     def check_sane(self):
         """Raise a PhysicsError that names the step, the atom and the likely cause if something has exploded."""
         state = self.state
@@ -278,21 +333,11 @@ def _named(parts):
         yield (kind if counts[kind] == 1 else f"{kind}-{counts[kind]}"), part
 
 
-class _Attached:
+class _Attached(Hook):
+    """A function that wants to be called."""
+
     def __init__(self, function, every, needs):
         self.function, self.every, self.needs = function, every, needs
 
-    def start(self, simulation):
-        pass
-
     def act(self, simulation):
         self.function(simulation)
-
-    def finish(self, simulation):
-        pass
-
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, tree):
-        pass

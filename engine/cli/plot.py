@@ -96,8 +96,11 @@ def _thermo(group):
     """A panel for each column; what runs beside it, on the same axis (kinetic, potential), keeps its own panel."""
     x_name = "time" if "time" in group else "step"
     x = group[x_name][()]
-    panels = []
-    for name, column in group.items():
+    from engine.output.columns import COLUMNS
+
+    panels, order = [], list(COLUMNS)
+    for name in sorted(group, key=lambda name: order.index(name) if name in order else len(order)):
+        column = group[name]
         if name in ("step", "time") or len(x) < 2:
             continue
         y = column[()]
@@ -109,7 +112,7 @@ def _thermo(group):
 def _observer(group):
     """A panel for each dataset that has an axis, a row for each of its labels (and systems)."""
     panels = []
-    for name, data in group.items():
+    for name, data in sorted(group.items(), key=lambda item: item[1].attrs.get("place", 0)):
         axis = data.attrs.get("axis", "")
         if not axis:
             continue
@@ -146,4 +149,5 @@ def _figure(panels):
             axis.set_xlabel(x_label)
         if 1 < len(rows) <= 8 or any(rows):
             axis.legend(loc="best", ncols=2 if len(rows) > 3 else 1)
+    figure.align_ylabels()
     return figure

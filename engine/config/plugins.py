@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
@@ -52,6 +53,30 @@ def instantiate(cls, table, where, folder=None):
         return adapter(cls).validate_python(table, context={"folder": folder})
     except ValidationError as error:
         raise InputError(describe(error, where)) from error
+
+
+def check(part):
+    """Check and convert, in place, the fields of a plugin that was made in Python, as those of an input file are.
+
+    Values left at their defaults are trusted. Returns the part.
+    """
+    if not dataclasses.is_dataclass(part):
+        return part
+    hints = get_type_hints(type(part), include_extras=True)
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name, None)
+        if not field.init or value is None or value is field.default:
+            continue
+        hint = hints[field.name]
+        if field.name in NESTED or dataclasses.is_dataclass(hint):
+            check(value)
+            continue
+        try:
+            converted = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+        except ValidationError as error:
+            raise InputError(describe(error, f"{type(part).__name__}.{field.name}")) from None
+        object.__setattr__(part, field.name, converted)
+    return part
 
 
 def adapter(cls):

@@ -17,6 +17,9 @@ def save(tree: dict, path):
     """Write `tree` to `path` whole, or leave what was there."""
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    umask = os.umask(0)
+    os.umask(umask)
+    os.fchmod(handle, 0o666 & ~umask)  # mkstemp makes files that only their owner may read
     os.close(handle)
     try:
         with h5py.File(temporary, "w") as file:

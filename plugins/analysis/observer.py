@@ -75,8 +75,9 @@ class Observer(Hook):
         if self.file is None:
             return
         where = f"observers/{self.label}"
-        for name, series in results.items():
-            self.file.put(f"{where}/{name}", series.values, unit=series.unit, axis=series.axis, labels=list(series.labels))
+        for place, (name, series) in enumerate(results.items()):
+            self.file.put(f"{where}/{name}", series.values, unit=series.unit, axis=series.axis, labels=list(series.labels),
+                          place=place)
         self.file.file[where].attrs.update(kind=self.kind, samples=self.samples, step=simulation.state.step)
         self.file.flush()
 

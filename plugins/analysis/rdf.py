@@ -87,6 +87,6 @@ class RadialDistribution(Observer):
         return {
             "r": Series(0.5 * (edges[1:] + edges[:-1]), "Å"),
             "g": Series(per_system(g), "", "r", labels),
-            "outer": Series(edges[1:], "Å"),
-            "coordination": Series(per_system(np.cumsum(counts, -1) / atoms), "", "outer", labels),
+            "radius": Series(edges[1:], "Å"),
+            "coordination": Series(per_system(np.cumsum(counts, -1) / atoms), "", "radius", labels),
         }

@@ -49,7 +49,7 @@ def test_rdf_of_a_crystal_counts_its_shells():
     sim = simulation(bulk("Cu", cubic=True, a=3.6), NVE(timestep=1.0), temperature=0.0, hooks=[rdf])
     sim.run(2)
     found = rdf.result(sim)
-    n = np.interp([2.8, 3.9, 4.6, 5.3], found["outer"].values, found["coordination"].values[0])
+    n = np.interp([2.8, 3.9, 4.6, 5.3], found["radius"].values, found["coordination"].values[0])
     assert np.allclose(n, [12, 18, 42, 54])
 
 
