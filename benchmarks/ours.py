@@ -1,30 +1,21 @@
 """The engine as a contestant: a simulation from a saved configuration, run and timed."""
 import importlib
-import os
 import time
+from itertools import count
 
 import numpy as np
 
 from benchmarks.worker import peak_memory
-from engine.domain.domain import Domain
+from engine.parallel import share_cores, world
 from engine.simulation import Simulation
 from engine.state import State
 from integrators.nve import NVE
 
 
-class EveryFew(Domain):
-    """A domain that rebuilds after a fixed number of force evaluations, as a schedule forced on all contestants."""
-
-    period = 20
-    age = 0
-
-    def outdated(self):
-        self.age += 1
-        return self.neighbors is None or self.age >= self.period
-
-    def rebuild(self):
-        super().rebuild()
-        self.age = 0
+def force_schedule(domain, period):
+    """Have a domain rebuild at every `period`-th force evaluation, as a schedule forced on all contestants."""
+    evaluations = count(1)
+    domain.outdated = lambda: next(evaluations) % period == 0 or domain.neighbors is None
 
 
 class Engine:
@@ -32,7 +23,6 @@ class Engine:
 
     def __init__(self, path, species, masses, potential, skin, timestep, forced=0, precision="double", threads=1,
                  velocity_unit=1.0, thermo=100):
-        os.environ["ENGINE_THREADS"] = str(threads)
         data = np.load(path)
         state = State(len(data["x"]), np.diag(data["high"] - data["low"]), [True] * 3, species)
         state.set("positions", data["x"] - data["low"])
@@ -42,12 +32,10 @@ class Engine:
         state.set("tags", np.arange(state.n))
         module, name = potential.pop("class").split(":")
         made = getattr(importlib.import_module(module), name)(**potential)
-        made.precision = precision
-        made.bind(species)
-        cutoff = made.capabilities().cutoff
-        domain = EveryFew(state, cutoff, skin) if forced else Domain(state, cutoff, skin)
-        domain.period = forced
-        self.simulation = Simulation(state, made, NVE(timestep), domain=domain, precision=precision)
+        share_cores(world(), threads)
+        self.simulation = Simulation(state, made, NVE(timestep), skin=skin, precision=precision, comm=world())
+        if forced:
+            force_schedule(self.simulation.domain, forced)
         self.thermo = []
         self.simulation.attach(self.note, thermo, {"energy", "virial"})
 
@@ -65,9 +53,12 @@ class Engine:
         """Save forces (n, 3) by tag and the energy at the present positions."""
         simulation, state = self.simulation, self.simulation.state
         simulation.forces.all_levels(frozenset({"energy"}))
-        forces = np.empty((state.n, 3))
-        forces[state.tags[:state.n]] = simulation.forces.total("forces")
-        np.savez(path, f=forces, energy=simulation.potential_energy()[0])
+        energy = simulation.potential_energy()[0]
+        rows = simulation.comm.gather_rows({"tags": state.tags[:state.n], "f": simulation.forces.total("forces")})
+        if rows:
+            forces = np.empty((len(rows["tags"]), 3))
+            forces[rows["tags"]] = rows["f"]
+            np.savez(path, f=forces, energy=energy)
         return {}
 
     def energies(self):

@@ -1,0 +1,76 @@
+"""`python -m benchmarks [--quick] [--only NAME]`: all comparisons, one table, results/cpu.json and README.md."""
+import argparse
+import json
+import os
+import platform
+import sys
+from datetime import date
+from pathlib import Path
+
+from benchmarks import cases
+
+HERE = Path(__file__).parent
+MARK = "<!-- table -->"
+
+
+def say(row):
+    print(f"  {row.case} {row.atoms} atoms, {row.cores} core(s), {row.precision}, {row.schedule}: {row.ours:.4g} against "
+          f"{row.theirs:.4g} {row.unit} of {row.peer}: {row.ratio:.2f} ({row.spread[0]:.2f}-{row.spread[1]:.2f})", flush=True)
+
+
+def render(rows):
+    """Rows as a Markdown table; a ratio short of its goal is set in italics."""
+    lines = ["| case | atoms | cores | precision | schedule | peer | ours | theirs | unit | ratio | spread | goal | force difference |",
+             "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        goal = row["goal"]
+        ratio = f"{row['ratio']:.2f}"
+        ratio = f"**{ratio}**" if goal is None or row["ratio"] >= goal else f"*{ratio}*"
+        spread = "{:.2f}–{:.2f}".format(*row["spread"])
+        lines.append(f"| {row['case']} | {row['atoms']} | {row['cores']} | {row['precision']} | {row['schedule']} | "
+                     f"{row['peer']} | {row['ours']:.4g} | {row['theirs']:.4g} | {row['unit']} | {ratio} | {spread} | "
+                     f"{goal or ''} | {row['force_difference']:.1e} |")
+    return "\n".join(lines)
+
+
+def processor():
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the 32 k cases only, in about five minutes")
+    parser.add_argument("--only", metavar="NAME", help=f"one of {', '.join(cases.ALL)}")
+    given = parser.parse_args()
+    if given.only and given.only not in cases.ALL:
+        parser.error(f"no benchmark is called '{given.only}'; there are: {', '.join(cases.ALL)}")
+    file = HERE / "results" / "cpu.json"
+    file.parent.mkdir(exist_ok=True)
+    kept = json.loads(file.read_text()) if file.exists() else {"rows": []}
+    for name, run in cases.ALL.items():
+        if given.only in (None, name):
+            print(name, flush=True)
+            try:
+                rows = [dict(row.as_dict(), benchmark=name) for row in run(given.quick, say)]
+            except ImportError as error:
+                print(f"  left out: {error}")
+                continue
+            kept["rows"] = [row for row in kept["rows"] if row.get("benchmark") != name] + rows
+            order = list(cases.ALL)
+            kept["rows"].sort(key=lambda row: order.index(row["benchmark"]))
+            kept["machine"] = {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "date": str(date.today())}
+            file.write_text(json.dumps(kept, indent=1) + "\n")
+            table = render(kept["rows"])
+            readme = HERE / "README.md"
+            head, _, tail = readme.read_text().partition(MARK)
+            after = tail.partition(MARK)[2]
+            where = "Made on {processor}, {cores} cores, {date}.".format(**kept["machine"])
+            readme.write_text(f"{head}{MARK}\n\n{where}\n\n{table}\n\n{MARK}{after}")
+    print(render(kept["rows"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

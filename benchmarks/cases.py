@@ -1,0 +1,30 @@
+"""All comparisons by name; each is a function of (quick, say) that gives rows."""
+import os
+
+from benchmarks import matter
+from benchmarks.race import race
+
+
+def cores(count):
+    """The last `count` cores that this process may use."""
+    return sorted(os.sched_getaffinity(0))[-count:]
+
+
+def _races(make, sizes, precisions, two_cores=True):
+    def run(quick, say):
+        rows, thing = [], make()
+        for cells in sizes[:1] if quick else sizes:
+            for forced in (True, False):
+                rows += race(thing, cells, cores(1), precisions, forced, say)
+        if two_cores and len(cores(2)) == 2:
+            rows += race(thing, sizes[0], cores(2), precisions, True, say)
+        return rows
+    return run
+
+
+ALL = {
+    "lennard-jones": _races(matter.lennard_jones, (20, 10, 40, 63), ("double", "mixed")),
+    "copper": _races(matter.copper, (20, 63), ("double", "mixed")),
+    "stillinger-weber": _races(lambda: matter.silicon("Stillinger-Weber"), (16,), ("double",)),
+    "tersoff": _races(lambda: matter.silicon("Tersoff"), (16,), ("double",)),
+}
