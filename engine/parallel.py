@@ -29,7 +29,7 @@ class Serial:
     rank = 0
     size = 1
     node_ranks = 1  # how many ranks share this node's cores
-    waited = 0.0  # s spent in communication
+    busy = 0.0  # s spent in communication: packing, messages, and waiting for slower ranks
 
     def sum(self, value):
         """Sum of a number or an array (any shape) over ranks; the same bits on all of them."""
@@ -78,7 +78,7 @@ class MPI(Serial):
         node = self.communicator.Split_type(self.mpi.COMM_TYPE_SHARED)
         self.node_ranks = node.size
         node.Free()
-        self.waited = 0.0
+        self.busy = 0.0
         self._flag = np.zeros(1, np.int32), np.zeros(1, np.int32)
 
     def _reduce(self, value, operation):
@@ -86,7 +86,7 @@ class MPI(Serial):
         array = np.ascontiguousarray(value)
         out = np.empty_like(array)
         self.communicator.Allreduce(array, out, operation)
-        self.waited += time.perf_counter() - start
+        self.busy += time.perf_counter() - start
         return out if isinstance(value, np.ndarray) and value.ndim else out.reshape(-1)[0].item()
 
     def sum(self, value):
@@ -110,7 +110,7 @@ class MPI(Serial):
         mine, out = self._flag
         mine[0] = bool(flag)
         self.communicator.Allreduce(mine, out, self.mpi.MAX)
-        self.waited += time.perf_counter() - start
+        self.busy += time.perf_counter() - start
         return bool(out[0])
 
     def gather(self, thing, root=None):

@@ -49,7 +49,7 @@ class Balance:
         return work
 
     def _scaled(self, work, comm):
-        now, waited = time.perf_counter(), comm.waited
+        now, waited = time.perf_counter(), comm.busy
         if self._mark is not None:
             busy = (now - self._mark[0]) - (waited - self._mark[1])
             mine = max(int(work.sum()), 1)

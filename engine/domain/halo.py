@@ -114,8 +114,9 @@ class Halo:
                 messages.receive_back(buffer)
                 messages.send_back(flat)
             _add(flat, self.owner, flat[self.n : self.n + len(self.owner)])
-        if self.peers:
-            _add(flat, self.rows, buffer)  # in the order of ranks, whatever order messages came in
+            if self.peers:
+                messages.wait()
+                _add(flat, self.rows, buffer)  # in the order of ranks, whatever order messages came in
 
     def _buffer(self, array):
         key = array.shape[1], array.dtype
@@ -125,12 +126,13 @@ class Halo:
 
 
 class _Messages:
-    """One round of messages: post receives, send, and on leaving wait for all of them."""
+    """One round of messages: post receives, send, and on leaving wait for all of them. Its time is communication's."""
 
     def __init__(self, halo, tag):
         self.halo, self.tag, self.requests = halo, tag, []
 
     def __enter__(self):
+        self.start = time.perf_counter()
         return self
 
     def receive(self, array):
@@ -156,11 +158,15 @@ class _Messages:
             if call == "Isend":
                 self.halo.sent += rows.nbytes
 
+    def wait(self):
+        if self.requests:
+            self.halo.comm.mpi.Request.Waitall(self.requests)
+            self.requests = []
+
     def __exit__(self, kind, error, trace):
-        if kind is None and self.requests:
-            comm, start = self.halo.comm, time.perf_counter()
-            comm.mpi.Request.Waitall(self.requests)
-            comm.waited += time.perf_counter() - start
+        if kind is None and self.halo.peers:
+            self.wait()
+            self.halo.comm.busy += time.perf_counter() - self.start
 
 
 def connect(n, own, others, comm):

@@ -76,6 +76,9 @@ class Screen(Hook):
             self.bar = None
         seconds = time.perf_counter() - self.began
         steps = simulation.state.step - self.first
+        comm = simulation.comm
+        ranks = f", {comm.size} ranks, {comm.sum(comm.busy) / comm.size / seconds:.0%} of the time in communication" \
+            if comm.size > 1 else ""
         if steps:
             speed = rate(steps, seconds, self.atoms, getattr(simulation.integrator, "step_length", None))
-            self.say(f"{steps} steps in {duration(seconds)}: {speed}, lists rebuilt {simulation.domain.rebuilds} times")
+            self.say(f"{steps} steps in {duration(seconds)}: {speed}, lists rebuilt {simulation.domain.rebuilds} times{ranks}")
