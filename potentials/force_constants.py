@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import h5py
 import numpy as np
+from scipy.sparse import csr_array
 
 from engine.config.quantities import InputFile
 from engine.contracts import Capabilities, Potential
@@ -24,6 +25,23 @@ from engine.errors import InputError
 from potentials.polynomial import Polynomial
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+def _write(group, name, tensor):
+    """An array, or the three arrays of a sparse one."""
+    if isinstance(tensor, np.ndarray):
+        group.create_dataset(name, data=tensor)
+        return
+    sparse = group.create_group(name)
+    sparse.attrs["shape"] = tensor.shape
+    for part in ("data", "indices", "indptr"):
+        sparse[part] = getattr(tensor, part)
+
+
+def _read(item):
+    if isinstance(item, h5py.Dataset):
+        return item[()]
+    return csr_array((item["data"][()], item["indices"][()], item["indptr"][()]), shape=tuple(item.attrs["shape"]))
 
 
 @dataclass
@@ -57,7 +75,7 @@ class ForceConstants(Potential):
                 self.reference, self.cell, self.born = get("positions"), get("cell"), get("born")
                 p = f["polynomial"]
                 self.polynomial = Polynomial(float(p.attrs["constant"]), *(
-                    p[k][()] if k in p else None for k in ("linear", "second", "third", "fourth")))
+                    _read(p[k]) if k in p else None for k in ("linear", "second", "third", "fourth")))
                 self.virial = None
                 if "virial" in f:
                     self.virial = StrainCoupling(*(f["virial"][k][()] for k in ("constant", "linear", "second")))
@@ -76,7 +94,7 @@ class ForceConstants(Potential):
             p.attrs["constant"] = polynomial.constant
             for k in ("linear", "second", "third", "fourth"):
                 if getattr(polynomial, k) is not None:
-                    p.create_dataset(k, data=getattr(polynomial, k))
+                    _write(p, k, getattr(polynomial, k))
             if virial is not None:
                 v = f.create_group("virial")
                 for k in ("constant", "linear", "second"):

@@ -5,7 +5,7 @@
 | symbol | name | shape |
 |---|---|---|
 | c, g, Φ | `constant`, `linear`, `second` | (), (d,), (d, d) |
-| χ, ψ | `third`, `fourth`, a symmetric pair of indices packed into one | (d, p), (p, p), p = d(d+1)/2 |
+| χ, ψ | `third`, `fourth`, a symmetric pair of indices packed into one; arrays or scipy's sparse ones | (d, p), (p, p), p = d(d+1)/2 |
 
 With T(u) = χ·u and Q(p) = ½ψ:p, both (d, d) matrices:
     −∂V = −(g + (Φ + ½T(u) + ⅓Q(uu))u),   ∂²V = Φ + T(u) + Q(uu),
@@ -36,14 +36,14 @@ class Polynomial:
     constant: float
     linear: np.ndarray
     second: np.ndarray
-    third: np.ndarray | None = None
-    fourth: np.ndarray | None = None
+    third: np.ndarray | csr_array | None = None
+    fourth: np.ndarray | csr_array | None = None
 
     def __post_init__(self):
         self.size = len(self.linear)
         self.i, self.j, self.multiplicity, self.index = pairs(self.size)
         self._fourth = self.fourth
-        if self.fourth is not None and np.count_nonzero(self.fourth) < SPARSE * self.fourth.size:
+        if isinstance(self.fourth, np.ndarray) and np.count_nonzero(self.fourth) < SPARSE * self.fourth.size:
             self._fourth = csr_array(self.fourth)  # short-ranged: the product with it is most of the work
 
     @classmethod
@@ -65,9 +65,9 @@ class Polynomial:
             lift = 0.5 * multiplicity * (lift + L[self.i][:, j] * L[self.j][:, i])
             dual = self.multiplicity[:, None] * lift / multiplicity  # packed coefficients, multiplicity taken out again
         if self.third is not None:
-            out["third"] = L.T @ self.third @ dual
+            out["third"] = L.T @ (self.third @ dual)
         if self.fourth is not None:
-            out["fourth"] = dual.T @ self.fourth @ dual
+            out["fourth"] = dual.T @ (self._fourth @ dual)
         return Polynomial(self.constant, L.T @ self.linear, L.T @ self.second @ L, **out)
 
     def shifted(self, m):
@@ -75,15 +75,20 @@ class Polynomial:
         energy, force = self.evaluate(m[None])
         third = self.third
         if self.fourth is not None:
-            rows = self.fourth[self.index.ravel()].reshape(self.size, self.size, -1)
-            third = np.einsum("k,kja->ja", m, rows) + (0.0 if third is None else third)
+            third = self._along(m) + (0.0 if third is None else third)
         return Polynomial(float(energy[0]), -force[0], self.hessian(m), third, self.fourth)
+
+    def _along(self, m):
+        """ψ·m, packed as `third` is, (d, p)."""
+        pick = csr_array((np.tile(m, self.size), (np.repeat(np.arange(self.size), self.size), self.index.ravel())),
+                         shape=(self.size, len(self.i)))  # (j, packed (k, j)) -> m_k
+        return pick @ self.fourth
 
     def _packed(self, U):
         return U[..., self.i] * U[..., self.j]
 
     def _T(self, U):
-        return (U @ self.third)[..., self.index]
+        return (self.third.T @ U.T).T[..., self.index]
 
     def _Q(self, packed):
         return 0.5 * (self._fourth @ (self.multiplicity * packed).T).T[..., self.index]
@@ -133,8 +138,8 @@ class Polynomial:
     def mean_third(self, m):
         """<∂³V> (d, d, d) over any Gaussian of mean m."""
         d = self.size
-        out = np.zeros((d, d, d)) if self.third is None else self.third[:, self.index]
+        out = np.zeros((d, len(self.i))) if self.third is None else self.third
         if self.fourth is not None:
-            rows = self.fourth[self.index.ravel()].reshape(d, d, -1)
-            out = out + np.einsum("k,kja->ja", m, rows)[:, self.index]
-        return out
+            out = out + self._along(m)
+        out = out if isinstance(out, np.ndarray) else out.toarray()
+        return out[:, self.index]
