@@ -1,0 +1,1 @@
+"""The files that ``engine new-plugin`` writes, as templates: @NAME@, @MODULE@ and @CLASS@ are replaced."""
