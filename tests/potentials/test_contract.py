@@ -26,6 +26,7 @@ from potentials.pair.born_mayer_huggins import BornMayerHuggins
 from potentials.pair.buckingham import Buckingham
 from potentials.pair.lennard_jones import LennardJones
 from potentials.pair.morse import Morse
+from potentials.pair.tabulated import Tabulated
 from potentials.pair.zbl import ZBL
 
 ANY = {"any_species": True}
@@ -116,6 +117,17 @@ def triplets(kind):
     return path
 
 
+@cache
+def _table():
+    """A function that ends smoothly, so that finite differences see no jump."""
+    r = np.linspace(1.2, 6.0, 400)
+    u, du = (6.0 - r) ** 4 * np.exp(-r), -(4 * (6.0 - r) ** 3 + (6.0 - r) ** 4) * np.exp(-r)
+    path = Path(mkdtemp()) / "made.table"
+    rows = (f"{k + 1} {a} {b} {-c}" for k, (a, b, c) in enumerate(zip(r, u, du)))
+    path.write_text("MADE\nN 400 R 1.2 6.0\n\n" + "\n".join(rows) + "\n")
+    return path
+
+
 GASES = dict(epsilon={"Ar": 0.0104, "Kr": 0.0140}, sigma={"Ar": 3.4, "Kr": 3.65}, cutoff=8.0)
 SALT = {"Na-Na": {"sigma": 2.34, "C": 1.05, "D": 0.5}, "Na-Cl": {"sigma": 2.755, "C": 7.0, "D": 8.7},
         "Cl-Cl": {"sigma": 3.17, "C": 72.4, "D": 145.4}}
@@ -148,6 +160,7 @@ CASES = {  # name [and variant]: (potential, structures, options of the contract
     "dsf": (lambda: DampedShiftedForce(cutoff=7.0), charged_salt, ANY),
     "ase": (lambda: ASE(calculator="ase.calculators.emt:EMT"), lambda: small("Cu", cubic=True),
             ANY | {"open_directions": False}),
+    "table": (lambda: Tabulated(file=str(_table())), lambda: small("Cu", cubic=True), ANY),
     "eam/funcfl": (lambda: FuncflEAM(file=str(funcfl())), lambda: small("Cu", cubic=True), {}),
 }
 
