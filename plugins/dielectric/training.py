@@ -86,8 +86,16 @@ class Labels:
         return {name: x for name, x in known.items() if x.numel()}
 
 
+def branchless(frames):
+    """(frames, 3) e·Å: polarizations less their circular mean, each on the branch nearest to it."""
+    s = np.stack([np.linalg.solve(f.cell.T, f.polarization) for f in frames])
+    mean = np.angle(np.nanmean(np.exp(2j * np.pi * s), axis=0)) / (2 * np.pi)
+    s = s - mean
+    return np.stack([x @ f.cell for x, f in zip(s - np.round(s), frames)])
+
+
 def spreads(frames):
-    """{label: root mean square about the mean} over frames; polarization by its Born charges' scale where it wraps."""
+    """{label: root mean square about the mean} over frames; Born charges about their mean over atoms."""
     n = np.array([len(f.forces) for f in frames])
     def rms(x):
         x = x[np.isfinite(x)]
@@ -96,7 +104,7 @@ def spreads(frames):
     return {
         "energy": rms(np.array([f.energy for f in frames]) / n), "forces": rms(np.concatenate([f.forces for f in frames])),
         "stress": rms(np.stack([f.stress for f in frames])),
-        "polarization": rms(np.stack([f.polarization for f in frames])),
+        "polarization": rms(branchless(frames)),
         "born_charges": rms(np.concatenate([mean_charge(f) for f in frames])),
         "polarizability": rms(np.stack([f.polarizability - np.nanmean([g.polarizability for g in frames], 0) for f in frames])),
     }
@@ -153,7 +161,7 @@ class Training:
     def run(self, report=print, test=None):
         start, s = time.monotonic(), self.settings
         while self.epoch < s.epochs and time.monotonic() - start < 60 * s.minutes:
-            rate = s.rate * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * self.epoch / s.epochs)))
+            rate = float(s.rate * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * self.epoch / s.epochs))))
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             losses = []
