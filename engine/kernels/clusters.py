@@ -149,7 +149,7 @@ def _columns(counts, first, bin_start, width, column_first, column_start):
 
 @njit(cache=True, error_model="numpy")
 def _fill(x, role, n, tags, low, radius, counts, first, bin_start, order, width, column_first, column_start, rows,
-          packed, lane_tags, filled, system_of, by_tag, box):
+          packed, lane_tags, filled, system_of, column_of, by_tag, box):
     """Put atoms into lanes and points into empty ones; bounding boxes (6, clusters) and what else a search needs."""
     bins = first[counts.shape[0]]
     corner = low.min() - FAR
@@ -161,7 +161,7 @@ def _fill(x, role, n, tags, low, radius, counts, first, bin_start, order, width,
                 p, end = bin_start[b], bin_start[b + counts[s, 2]]
                 c = column_first[kind, s] + column
                 for j in range(column_start[c], column_start[c + 1]):
-                    system_of[j], by_tag[j], filled[j] = s, False, min(width, end - p)
+                    system_of[j], column_of[j], by_tag[j], filled[j] = s, column, False, min(width, end - p)
                     for d in range(3):
                         box[2 * d, j], box[2 * d + 1, j] = np.inf, -np.inf
                     for lane in range(width):
@@ -224,9 +224,10 @@ class ClusterBuilder:
         rows, packed = buffer("rows", total * width, np.int32), buffer("packed", total * 3 * width, np.float64)
         lane_tags, filled = buffer("lane_tags", total * width, np.int64), buffer("filled", total, np.int64)
         system_of, by_tag = buffer("system_of", total, np.int64), buffer("by_tag", total, np.bool_)
+        column_of = buffer("column_of", total, np.int64)
         box = buffer("box", (6, total + PAD), np.float64)
         _fill(x, role, n, tags, low, radius, counts, first, bin_start, order, width, column_first, column_start, rows,
-              packed, lane_tags, filled, system_of, by_tag, box)
+              packed, lane_tags, filled, system_of, column_of, by_tag, box)
         blocks = owned * width // BLOCK
         starts = buffer("starts", (4, blocks), np.int64)
         room, mask_room = 64 * blocks + 64, 2 * blocks + 64
@@ -234,7 +235,7 @@ class ClusterBuilder:
             neighbors = buffer("neighbors", room + 1, np.int32)
             mask_neighbors, masks = buffer("mask_neighbors", mask_room, np.int32), buffer("masks", mask_room, np.int64)
             k, km = search_for(width)(
-                packed, filled, system_of, by_tag, lane_tags, box, radius, low, size, counts, first, bin_start,
+                packed, filled, system_of, column_of, by_tag, lane_tags, box, radius, low, size, counts, first, bin_start,
                 column_first, column_start, 0, blocks, 0, room, starts[0], starts[1], neighbors, 0, mask_room,
                 starts[2], starts[3], mask_neighbors, masks)
             if k <= room and km <= mask_room:

@@ -1,7 +1,8 @@
 """The search for cluster pairs: which clusters does a block of four atoms face?
 
-Columns of clusters in reach come from the grid, the stretch of a column from its z bins, then bounding boxes are
-compared eight clusters at a time, and what remains is decided exactly, atom by atom.
+Columns of clusters in reach come from the grid, the stretch of a column from its z bins (owned clusters are numbered
+along columns, so those before the block's own need no look), then bounding boxes are compared eight clusters at a time,
+and what remains is decided exactly, atom by atom.
 """
 from functools import lru_cache
 
@@ -76,7 +77,7 @@ def search_for(width):
         return dx * dx + dy * dy + dz * dz < r2max
 
     @njit(cache=True, nogil=True, error_model="numpy")
-    def search(packed, filled, system_of, by_tag, lane_tags, box, radius, low, size, counts, first, bin_start, column_first,
+    def search(packed, filled, system_of, column_of, by_tag, lane_tags, box, radius, low, size, counts, first, bin_start, column_first,
                column_start, from_block, to_block, k, k_end, start, stop, neighbors, km, km_end, mask_start, mask_stop,
                mask_neighbors, masks):
         """List the clusters faced by blocks `from_block` … `to_block` − 1, into neighbors[k:k_end] and
@@ -84,7 +85,7 @@ def search_for(width):
         bins = first[first.shape[0] - 1]
         box_x, box_y, box_z = (box[0], box[1]), (box[2], box[3]), (box[4], box[5])
         r2max = radius * radius
-        reach_xy = radius + 1e-9
+        reach = radius + 1e-9
         found = np.empty(PAD, np.int32)
         extent = np.empty(6)
         for block in range(from_block, to_block):
@@ -108,33 +109,30 @@ def search_for(width):
             x3, y3, z3 = splat(packed[base + 3], width), splat(packed[base + width + 3], width), splat(
                 packed[base + 2 * width + 3], width)
             ny, nz = counts[s, 1], counts[s, 2]
-            cx0 = max(0, int((extent[0] - reach_xy - low[s, 0]) / size[s, 0]))
-            cx1 = min(counts[s, 0] - 1, int((extent[1] + reach_xy - low[s, 0]) / size[s, 0]))
-            cy0 = max(0, int((extent[2] - reach_xy - low[s, 1]) / size[s, 1]))
-            cy1 = min(ny - 1, int((extent[3] + reach_xy - low[s, 1]) / size[s, 1]))
+            cx0 = max(0, int((extent[0] - reach - low[s, 0]) / size[s, 0]))
+            cx1 = min(counts[s, 0] - 1, int((extent[1] + reach - low[s, 0]) / size[s, 0]))
+            cy0 = max(0, int((extent[2] - reach - low[s, 1]) / size[s, 1]))
+            cy1 = min(ny - 1, int((extent[3] + reach - low[s, 1]) / size[s, 1]))
+            low_bin = max(0, int((extent[4] - reach - low[s, 2]) / size[s, 2]))
+            high_bin = min(nz - 1, int((extent[5] + reach - low[s, 2]) / size[s, 2]))
+            own_column = column_of[own]
             for kind in range(2):
-                for cx in range(cx0, cx1 + 1):
+                for cx in range(cx0 if kind else max(cx0, own_column // ny), cx1 + 1):
                     left = low[s, 0] + cx * size[s, 0]
                     gx = max(0.0, max(left - extent[1], extent[0] - left - size[s, 0]) - 1e-9)
                     for cy in range(cy0, cy1 + 1):
                         column = cx * ny + cy
-                        c = column_first[kind, s] + column
-                        j, last = column_start[c], column_start[c + 1]
-                        if j == last or kind == 0 and last <= own + 1:
-                            continue
                         left = low[s, 1] + cy * size[s, 1]
                         gy = max(0.0, max(left - extent[3], extent[2] - left - size[s, 1]) - 1e-9)
-                        rest = r2max - gx * gx - gy * gy
-                        if rest <= 0.0:
-                            continue
-                        reach = np.sqrt(rest) + 1e-9
-                        low_bin = (extent[4] - reach - low[s, 2]) / size[s, 2]
-                        high_bin = (extent[5] + reach - low[s, 2]) / size[s, 2]
-                        if high_bin < 0.0 or low_bin > nz:
+                        if gx * gx + gy * gy >= r2max or kind == 0 and column < own_column:
                             continue
                         b = kind * bins + first[s] + column * nz
-                        last = min(last, j + (bin_start[b + min(int(high_bin), nz - 1) + 1] - bin_start[b] + width - 1) // width)
-                        j += (bin_start[b + max(0, min(int(low_bin), nz - 1))] - bin_start[b]) // width
+                        begin, end = bin_start[b + low_bin], bin_start[b + high_bin + 1]
+                        if begin == end:
+                            continue
+                        j = column_start[column_first[kind, s] + column]
+                        last = j + (end - bin_start[b] + width - 1) // width
+                        j += (begin - bin_start[b]) // width
                         if kind == 0:
                             j = max(j, own + 1)
                         while j < last:
