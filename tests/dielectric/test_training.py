@@ -92,7 +92,7 @@ def test_labels_are_read_with_their_signs(frames):
 def test_every_error_falls(trained):
     _, before, after = trained
     assert set(after) == set(training.UNITS)
-    for name, fraction in {"forces": 0.8, "polarization": 0.8, "born_charges": 0.5, "stress": 0.95}.items():
+    for name, fraction in {"forces": 0.8, "polarization": 0.8, "born_charges": 0.65, "stress": 0.95}.items():
         assert after[name] < fraction * before[name], f"{name}: {before[name]:.4g} -> {after[name]:.4g}"
 
 

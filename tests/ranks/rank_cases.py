@@ -5,6 +5,7 @@ A case is a function of the communicator that returns arrays in the order of tag
 
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -16,11 +17,17 @@ from engine.domain.migration import share_out
 from engine.forces import Forces
 from engine.parallel import world
 from engine.simulation import Simulation
+from integrators.bussi import Bussi
+from integrators.cell_rescaling import CellRescaling
+from integrators.fire import FIRE
 from integrators.langevin import Langevin
+from integrators.nose_hoover import NoseHoover
 from integrators.nve import NVE
+from integrators.replica_exchange import ReplicaExchange
 from potentials.eam.zhou import ZhouEAM
 from potentials.pair.lennard_jones import LennardJones
 
+sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "potentials")]  # of the contract tests
 CASES = {}
 ALL = frozenset({"energy", "forces", "virial", "atom_energy", "atom_virial"})
 
@@ -179,6 +186,39 @@ def melt(comm):
     return trajectory(comm, copper((4, 4, 4), 0.35), ZhouEAM(), NVE(timestep=1.0), 50, 2500, skin=0.4)
 
 
+def ensemble(name, integrator, **options):
+    def run(comm):
+        return trajectory(comm, copper((3, 3, 3), 0.05), ZhouEAM(), integrator(), 60, 500, skin=0.4, **options)
+
+    CASES[name] = run
+
+
+ensemble("nose_hoover", lambda: NoseHoover(timestep=2.0, temperature=500, time=60.0))
+ensemble("bussi_flexible_cell", lambda: Bussi(
+    timestep=2.0, temperature=500, time=50.0, barostat=CellRescaling(pressure=0.5, time=200.0, coupling="flexible", every=5)))
+
+
+@case
+def relaxation_of_atoms_and_cell(comm):
+    return trajectory(comm, triclinic(copper((2, 2, 2), 0.05), amount=0.02), ZhouEAM(), FIRE(cell="flexible"), 40, 0, skin=0.4)
+
+
+@case
+def replica_exchange(comm):
+    """Four systems at four temperatures, on ranks of their own, that swap."""
+    temperatures = [800.0, 850.0, 900.0, 960.0]
+    state = state_from_atoms([copper((1, 1, 2), 0.05) for _ in temperatures])
+    thermalise(state, np.array(temperatures), 3)
+    exchange = ReplicaExchange(every=5)
+    integrator = Langevin(timestep=1.0, temperature={"systems": temperatures}, friction=0.01)
+    simulation = Simulation(state, ZhouEAM(), integrator, seed=4, updaters=[exchange], comm=comm, skin=0.5)
+    simulation.run(60)
+    assert exchange.accepted.sum() > 3
+    state = simulation.state
+    return {**ordered(comm, state, {"unwrapped": state.unwrapped(), "system": state.system[: state.n]}),
+            "walkers": exchange.walkers, "energy": simulation.potential_energy(), "drift": simulation.conserved()}
+
+
 @case
 def message_passing_network(comm):
     import toy_network
@@ -195,6 +235,43 @@ def message_passing_network_with_idle_ranks(comm):
 
     state, rows, sums = toy_network.evaluated(comm, rattled(bulk("Cu") * (2, 1, 1), 0.2))
     return {**ordered(comm, state, rows), **sums}
+
+
+def registered():
+    """Every registered potential that has a contract test is a case of its own."""
+    import test_contract
+
+    def make(potential, structure):
+        def run(comm):
+            provided = potential()
+            atoms = structure()
+            provided.bind(sorted(set(atoms.get_chemical_symbols())))
+            return evaluated(comm, potential(), atoms, needs=ALL & provided.capabilities().provides)
+
+        return run
+
+    return {f"registered {name}": make(potential, structure) for name, (potential, structure, _) in test_contract.CASES.items()}
+
+
+CASES |= registered()
+
+
+@case
+def ions_in_a_pulse(comm):
+    """Fixed charges, Born charges and polarizable bonds on a neutral argon lattice, with the field's account."""
+    from potentials.dielectric import FixedCharges
+    from potentials.dielectric_bonds import Bond, PolarizableBonds
+    from potentials.dielectric_born import FixedBornCharges
+    from potentials.fields import GaussianPulse
+
+    atoms = bulk("Ar", cubic=True, a=5.4).repeat(3)
+    atoms.symbols[::2] = "Kr"
+    charges = {"Ar": -0.5, "Kr": 0.5}
+    potentials = {"core": LennardJones(epsilon=0.0104, sigma=3.4, cutoff=8.5, truncation="shifted"), "charges": FixedCharges(charges),
+                  "born": FixedBornCharges(charges),
+                  "bonds": PolarizableBonds([Bond("Ar-Kr", charge=0.1, parallel=0.2, perpendicular=0.1, fourth=0.3)])}
+    pulse = GaussianPulse(amplitude=0.05, center=60, width=20, period=80, direction=[1, 1, 2])
+    return trajectory(comm, atoms, potentials, NVE(timestep=2.0), 100, 60, fields=[pulse], skin=0.4)
 
 
 def main(path):
