@@ -19,9 +19,10 @@ from potentials.pair.parameters import EnergyParameter, LengthParameter, Species
 
 def lennard_jones(r2, epsilon, sigma, shift):
     """Energy and −dE/dr / r at squared distance `r2`."""
-    s2 = sigma * sigma / r2
+    inverse = 1.0 / r2
+    s2 = sigma * sigma * inverse
     s6 = s2 * s2 * s2
-    return 4.0 * epsilon * s6 * (s6 - 1.0) - shift, 24.0 * epsilon * s6 * (2.0 * s6 - 1.0) / r2
+    return 4.0 * epsilon * s6 * (s6 - 1.0) - shift, 24.0 * epsilon * s6 * (2.0 * s6 - 1.0) * inverse
 
 
 def lennard_jones_force_shifted(r2, epsilon, sigma, shift, slope):
