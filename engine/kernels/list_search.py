@@ -58,7 +58,7 @@ def search(x, system, tags, key, by_tag, sorted_x, sorted_row, sorted_key, low, 
     for i in range(from_atom, to_atom):
         s = system[i]
         xi, yi, zi = x[i, 0], x[i, 1], x[i, 2]
-        wx, wy, wz = width[s, 0], width[s, 1], width[s, 2]
+        wx, wy, per_z = width[s, 0], width[s, 1], 1.0 / width[s, 2]
         bx0 = max(0, int((xi - radius - low[s, 0]) / wx - 1e-9))
         bx1 = min(counts[s, 0] - 1, int((xi + radius - low[s, 0]) / wx + 1e-9))
         by0 = max(0, int((yi - radius - low[s, 1]) / wy - 1e-9))
@@ -75,7 +75,7 @@ def search(x, system, tags, key, by_tag, sorted_x, sorted_row, sorted_key, low, 
                 if rest <= 0.0:
                     continue
                 reach = np.sqrt(rest) + 1e-9
-                low_bin, high_bin = (zi - reach - low[s, 2]) / wz, (zi + reach - low[s, 2]) / wz
+                low_bin, high_bin = (zi - reach - low[s, 2]) * per_z - 1e-9, (zi + reach - low[s, 2]) * per_z + 1e-9
                 if high_bin < 0.0 or low_bin > nz:
                     continue
                 column = first[s] + (bx * counts[s, 1] + by) * nz

@@ -57,8 +57,9 @@ def _scatter(bin_of, start, order):
         fill[b] += 1
 
 
-def bin_atoms(positions, system, n_systems, size, per_atom=4.0):
-    """Sort atoms into bins of at least `size` Å a side (larger where bins would outnumber atoms by `per_atom`)."""
+def bin_atoms(positions, system, n_systems, size, per_atom=4.0, height=1.0):
+    """Sort atoms into bins of at least `size` Å a side, `height` times that along z (larger where bins would outnumber
+    atoms by `per_atom`)."""
     low = np.full((n_systems, 3), np.inf)
     high = np.full((n_systems, 3), -np.inf)
     number = np.zeros(n_systems, np.int64)
@@ -67,7 +68,7 @@ def bin_atoms(positions, system, n_systems, size, per_atom=4.0):
     extent = high - low
     sizes = np.full(n_systems, float(size))
     while True:  # sparse, huge boxes get wider bins
-        counts = np.maximum((extent / sizes[:, None]).astype(np.int64), 1)
+        counts = np.maximum((extent / (sizes[:, None] * (1.0, 1.0, height))).astype(np.int64), 1)
         crowded = counts.prod(1, dtype=float) > per_atom * number + 64
         if not crowded.any():
             break

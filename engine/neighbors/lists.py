@@ -97,7 +97,7 @@ class Neighbors:
 
     def _make(self, half, radius):
         state, x = self.state, self.reference
-        bins = self.derived(("bins", radius), lambda: bin_atoms(x, state.system, state.n_systems, radius))
+        bins = self.derived(("bins", radius), lambda: bin_atoms(x, state.system, state.n_systems, radius, height=0.2))
         roles = ghost_roles(self.halo) if half else None
         csr = CSR(*self._builder.build(x, state.n, state.system, state.tags, roles, bins, half, radius))
         if len(state.exclusions):
