@@ -153,6 +153,19 @@ def test_water_of_nist(shared_data, number):
     assert energy == pytest.approx(reference["Edisp"] + reference["ELRC"], rel=1e-5)
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_forces_on_water(shared_data, number):
+    """Forces recorded with LAMMPS (kcal/mol/Å, six digits, PPPM): dispersion cut at 10 Å and charges between molecules."""
+    atoms, pairs = water(shared_data, number)
+    rows = (shared_data / f"03-nist-srsw/spce/forces-10-{number}.xyz").read_text().splitlines()[2:]
+    expected = np.array([row.split()[1:4] for row in rows], float)
+    dispersion = LennardJones(pairs={"O-O": {"epsilon": 78.19743111 * units.kB, "sigma": 3.16555789}}, none=["H-H", "O-H"],
+                              cutoff=10.0)
+    state, out, order = with_exclusions(Ewald(cutoff=9.9, accuracy=1e-7), atoms, pairs, {"forces"})
+    ours = (out.forces[: state.n][order] + evaluate(dispersion, atoms).forces) / 0.0433641153
+    assert np.abs(ours - expected).max() < 1e-3 * np.abs(expected).max()
+
+
 def matched(result, factor):
     for name in ("energy", "forces", "virial"):
         setattr(result, name, getattr(result, name) * factor)
