@@ -79,7 +79,7 @@ class TDSCHA(Stateful):
     def _begin(self, simulation, lattice):
         names = self.ensemble.species()
         if lattice.symbols != names:
-            raise InputError(f"the lattice ({len(lattice)} atoms) and the system ({len(names)} atoms) differ in their atoms or order")
+            raise InputError(f"the lattice ({len(lattice)} atoms) and the system ({len(names)}) differ in their atoms or order")
         if np.abs(lattice.cell - simulation.state.cells).max() > 1e-4:
             raise InputError("the lattice's cell and the system's differ")
         self.coordinates = lattice.coordinates()
@@ -105,8 +105,8 @@ class TDSCHA(Stateful):
             born = getattr(simulation.potentials[name], "born", None)
             if born is not None and np.abs(born.sum(0)).max() > SUM_RULE:
                 raise InputError(
-                    f"potential '{name}': Born charges sum to {np.abs(born.sum(0)).max():.2g} e, more than {SUM_RULE} e: the field"
-                    " would push the whole crystal; impose the acoustic sum rule"
+                    f"potential '{name}': Born charges sum to {np.abs(born.sum(0)).max():.2g} e, more than {SUM_RULE} e:"
+                    " the field would push the whole crystal; impose the acoustic sum rule"
                 )
 
     def _exact(self, simulation):
@@ -114,7 +114,7 @@ class TDSCHA(Stateful):
         for name, weight in simulation.forces.levels[0].items():
             potential = simulation.potentials[name]
             if not hasattr(potential, "projected"):
-                raise InputError(f"averages = 'exact': potential '{name}' does not know its averages over a Gaussian; use 'sampled'")
+                raise InputError(f"averages = 'exact': potential '{name}' does not know its Gaussian averages; use 'sampled'")
             place = self.coordinates.reference, self.coordinates.to_cartesian, simulation.state.cells[0]
             parts.append((weight, *potential.projected(*place), potential.polarization(*place)))
         return parts

@@ -103,7 +103,8 @@ class ForceConstants(Potential):
     def bind(self, species_names):
         unknown = set(species_names) - set(self.symbols)
         if unknown:
-            raise InputError(f"{self.file}: the reference crystal has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(set(self.symbols)))}")
+            raise InputError(f"{self.file}: the reference crystal has no {', '.join(sorted(unknown))};"
+                             f" it has {', '.join(sorted(set(self.symbols)))}")
         self.kinds = np.array([list(species_names).index(s) if s in species_names else -1 for s in self.symbols])
 
     def capabilities(self):

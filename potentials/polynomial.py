@@ -5,7 +5,7 @@
 | symbol | name | shape |
 |---|---|---|
 | c, g, Φ | `constant`, `linear`, `second` | (), (d,), (d, d) |
-| χ, ψ | `third`, `fourth`, a symmetric pair of indices packed into one; arrays or scipy's sparse ones | (d, p), (p, p), p = d(d+1)/2 |
+| χ, ψ | `third`, `fourth`: a symmetric pair of indices packed into one; arrays or sparse | (d, p), (p, p), p = d(d+1)/2 |
 
 With T(u) = χ·u and Q(p) = ½ψ:p, both (d, d) matrices:
     −∂V = −(g + (Φ + ½T(u) + ⅓Q(uu))u),   ∂²V = Φ + T(u) + Q(uu),

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-import h5py
 import matplotlib
 import numpy as np
 
 from integrators.gaussian.lattice import Lattice
+from integrators.gaussian.recorder import read
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -23,12 +23,6 @@ def bands(omega):
     return groups
 
 
-def load(path):
-    with h5py.File(path) as f:
-        rows = {k: v[()] for k, v in f["gaussian"].items() if isinstance(v, h5py.Dataset)}
-        return rows, f["gaussian_frequencies"][()]
-
-
 def lifetime(time, envelope_of, after):
     """Time (fs) in which the oscillation's envelope falls by e, from the slope of log maxima in windows of 400 fs."""
     windows = np.arange(after, time[-1] - 400, 400)
@@ -39,24 +33,27 @@ def lifetime(time, envelope_of, after):
 
 
 def report(path, lattice=None):
-    rows, omega = load(path)
+    rows = read(path)
+    omega = rows["frequencies"]
     t, groups = rows["time"], bands(omega)
     energy = 1000 * (rows["energy_centroid"] + rows["energy_fluctuation"])
     gained = {name: energy[:, k].sum(1) - energy[0, k].sum() for name, k in groups.items()}
     late = t > t[-1] - 2000
     order = sorted(gained, key=lambda n: -abs(gained[n][late].mean()))
-    print(f"energy conserved within {1000 * np.ptp(rows['conserved']):.3f} meV of {1000 * np.ptp(rows['potential'] + rows['kinetic']):.1f} meV exchanged")
+    exchanged = rows["potential"] + rows["kinetic"]
+    print(f"energy conserved within {1000 * np.ptp(rows['conserved']):.3f} meV of {1000 * np.ptp(exchanged):.1f} meV exchanged")
     print("gain in the last 2 ps, meV by mode (1/cm): " + ", ".join(f"{n}: {gained[n][late].mean():.2f}" for n in order[:8]))
     P = rows["polarization"] - rows["polarization"][0]
     print(f"<P> along the field: peak {np.abs(P[:, 0]).max():.3f} e·Å, lifetime {lifetime(t, P[:, 0], 3000):.0f} fs")
     sigma = rows["stress"] - rows["stress"][0]
-    print("stress that persists (last 2 ps, less the start), GPa: xx %.4f yy %.4f zz %.4f xy %.4f" % tuple(
-        sigma[late].mean(0)[i] for i in ((0, 0), (1, 1), (2, 2), (0, 1))))
+    left = sigma[late].mean(0)
+    print("stress that persists (last 2 ps, less the start), GPa: "
+          f"xx {left[0, 0]:.4f} yy {left[1, 1]:.4f} zz {left[2, 2]:.4f} xy {left[0, 1]:.4f}")
     gap = np.abs(rows["stress"] - rows["stress_published"])
     print(f"the two stresses differ by {gap[0].max():.4f} GPa at the start and up to {gap.max():.3f} GPa in the pulse")
     if lattice:
         found = Lattice.load(lattice)
-        print(f"SCHA: lowest frequencies {np.round(found.frequencies()[:6], 1)} 1/cm, converged: {bool(found.notes['converged'])}")
+        print(f"SCHA: lowest frequencies {np.round(found.frequencies()[:6], 1)} 1/cm; done: {bool(found.notes['converged'])}")
 
     figure, axes = plt.subplots(4, 1, figsize=(7, 11), sharex=True)
     ps = t / 1000
@@ -70,7 +67,7 @@ def report(path, lattice=None):
         axes[2].plot(ps, sigma[:, i, i], lw=0.8, label=f"σ$_{{{name}}}$")
         axes[2].plot(ps, (rows["stress_published"] - rows["stress_published"][0])[:, i, i], lw=0.5, ls=":", color=f"C{i}")
     axes[2].set_ylabel("stress, GPa (dotted: published form)")
-    axes[3].plot(ps, 1000 * (rows["potential"] + rows["kinetic"] - rows["potential"][0] - rows["kinetic"][0]), label="with the field")
+    axes[3].plot(ps, 1000 * (exchanged - exchanged[0]), label="with the field")
     axes[3].plot(ps, 1000 * (rows["conserved"] - rows["conserved"][0]), label="conserved")
     axes[3].set_ylabel("energy, meV")
     axes[3].set_xlabel("time, ps")

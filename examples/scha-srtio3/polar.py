@@ -8,10 +8,10 @@ S is from C11 = 318, C12 = 103, C44 = 124 GPa (SrTiO3, Bell and Rupprecht, Phys.
 
 import sys
 
-import h5py
 import numpy as np
 
 from integrators.gaussian.lattice import Lattice, per_cm
+from integrators.gaussian.recorder import read
 from integrators.scha import ClosedForm, Minimiser, stability
 from plugins.lattice.symmetry import Symmetry
 from potentials.force_constants import ForceConstants
@@ -21,10 +21,9 @@ C11, C12, C44 = 318.0, 103.0, 124.0
 
 def persistent(path, window=2000.0):
     """Mean stress of the last `window` fs less the start's, (3, 3) GPa."""
-    with h5py.File(path) as f:
-        g = f["gaussian"]
-        late = g["time"][()] > g["time"][-1] - window
-        return g["stress"][()][late].mean(0) - g["stress"][0]
+    rows = read(path)
+    late = rows["time"] > rows["time"][-1] - window
+    return rows["stress"][late].mean(0) - rows["stress"][0]
 
 
 def strain_of(stress):
@@ -58,7 +57,7 @@ def main(path, model="model.h5", start="start.h5"):
     model, lattice = ForceConstants(model), Lattice.load(start).sum_rule()
     model.bind(sorted(set(model.symbols)))
     stress = persistent(path)
-    print("persistent stress, GPa: xx %.4f yy %.4f zz %.4f" % tuple(np.diag(stress)))
+    print(f"persistent stress, GPa: xx {stress[0, 0]:.4f} yy {stress[1, 1]:.4f} zz {stress[2, 2]:.4f}")
     print(f"{'factor':>7} {'pressure released [GPa]':>24} {'w2 x, y, z of D [1/cm2]':>36} {'of the free-energy Hessian':>36}")
     for factor in (-2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0):
         found = polar_modes(model, lattice, factor * strain_of(stress))

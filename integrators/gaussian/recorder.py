@@ -1,11 +1,12 @@
 """The hook that writes what a Gaussian does into the run's HDF5 file, group ``gaussian``.
 
 Rows every `every` steps: energies, <𝒫>, both stresses, centroid and variances along the modes, their energies and
-occupations; every `full` steps also R, P, A, B, G whole.
+occupations; every `full` steps also R, P, A, B, G whole. `read` gives them by name.
 """
 
 from dataclasses import dataclass
 
+import h5py
 import numpy as np
 
 from engine import units
@@ -18,6 +19,33 @@ from integrators.gaussian.observables import Modes, published_stress, stress
 GROUP = "gaussian"
 FULL = "gaussian_full"
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+#: rows of the dataset ``modes`` (time, row, mode), with units, and of ``energies`` and ``stresses``
+MODES = {"R": "Å u^1/2", "P": "eV^1/2", "A": "u Å^2", "B": "eV", "G": "Å (u eV)^1/2", "energy_centroid": "eV",
+         "energy_fluctuation": "eV", "occupation": "", "power": "eV/fs"}
+ENERGIES = ("potential", "kinetic", "conserved")
+STRESSES = ("stress", "stress_published")
+
+
+def unpack(rows):
+    """The datasets of the group with their rows under names of their own."""
+    out = dict(rows)
+    for pack, names in (("modes", MODES), ("energies", ENERGIES), ("stresses", STRESSES)):
+        if pack in out:
+            values = out.pop(pack)
+            out |= {name: values[:, k] for k, name in enumerate(names)}
+    return out
+
+
+def read(path):
+    """{name: (time, ...)} of a run's file: step, time (fs), potential, kinetic, conserved (eV), the names of `MODES`,
+    polarization (e·Å), field (V/Å), stress, stress_published (GPa), and `frequencies` (cm⁻¹)."""
+    with h5py.File(path) as f:
+        if GROUP not in f:
+            raise InputError(f"{path} has no group '{GROUP}': give the run a [[hook]] of kind 'gaussian'")
+        out = unpack({name: data[()] for name, data in f[GROUP].items()})
+        return out | {"frequencies": f[f"{GROUP}_frequencies"][()]}
 
 
 @dataclass
@@ -63,31 +91,29 @@ class GaussianRecorder(Hook):
         average = integrator.present(simulation)
         modes = self._on(integrator)
         rows = {"step": (state.step, None), "time": (state.time / units.fs, "fs")}
-        rows["potential"] = (average.energy, "eV")
-        rows["kinetic"] = (g.kinetic(), "eV")
-        work = simulation.account.entries.get("field", np.zeros(1))
-        rows["conserved"] = (average.energy + g.kinetic() - float(np.mean(work)), "eV")
+        work = float(np.mean(simulation.account.entries.get("field", 0.0)))
+        rows["energies"] = ((average.energy, g.kinetic(), average.energy + g.kinetic() - work), "eV")
         r, p = modes.centroid(g)
         a, b, gg = modes.variances(g)
         coherent, fluctuating = modes.mode_energies(g)
-        rows |= {"R": (r, "Å u^1/2"), "P": (p, "eV^1/2"), "A": (a, "u Å^2"), "B": (b, "eV"), "G": (gg, "Å (u eV)^1/2"),
-                 "energy_centroid": (coherent, "eV"), "energy_fluctuation": (fluctuating, "eV"),
-                 "occupation": (modes.occupations(g), None),
-                 "power": (modes.mode_power(g, average.force, average.curvature) * units.fs, "eV/fs")}
+        power = modes.mode_power(g, average.force, average.curvature) * units.fs
+        rows["modes"] = (np.stack([r, p, a, b, gg, coherent, fluctuating, modes.occupations(g), power]), None)
         if self._polarized:
             rows["polarization"] = (simulation.quantity("polarization").mean(0), "e Å")
             if simulation.forces.inputs.field is not None:
                 rows["field"] = (simulation.forces.inputs.field[0], "V/Å")
         if self.stress:
             W, V = integrator.mean_virial(simulation), float(state.volume[0])
-            rows["stress"] = (stress(g, integrator.coordinates, W, V) / units.GPa, "GPa")
-            rows["stress_published"] = (published_stress(W, integrator.force_displacement(simulation), V) / units.GPa, "GPa")
+            both = stress(g, integrator.coordinates, W, V), published_stress(W, integrator.force_displacement(simulation), V)
+            rows["stresses"] = (np.stack(both) / units.GPa, "GPa")
         if self.file is None:
             return
         for name, (value, unit) in rows.items():
             self.file.append(f"{GROUP}/{name}", value, unit=unit)
         if f"{GROUP}_frequencies" not in self.file.file:
             self.file.file[f"{GROUP}_frequencies"] = modes.omega * per_cm
+            self.file.file[f"{GROUP}/modes"].attrs["rows"] = [f"{name} [{unit}]" for name, unit in MODES.items()]
+            self.file.file[f"{GROUP}/energies"].attrs["rows"] = list(ENERGIES)
         if self.full and state.step % self.full == 0:
             for name, value in g.state_dict().items():
                 self.file.append(f"{FULL}/{name}", value)
@@ -98,7 +124,7 @@ class GaussianRecorder(Hook):
         """Time series for ``engine plot`` under ``observers/gaussian``: the eight modes that move most, and the sums."""
         if self.file is None or GROUP not in self.file.file or len(self.file.file[GROUP]["step"]) < 2:
             return
-        g = {name: data[()] for name, data in self.file.file[GROUP].items()}
+        g = unpack({name: data[()] for name, data in self.file.file[GROUP].items()})
         put = lambda name, values, unit, labels: self.file.put(
             f"observers/{GROUP}/{name}", np.atleast_2d(np.asarray(values).T), unit=unit, axis="time", labels=list(labels))
         self.file.put(f"observers/{GROUP}/time", g["time"], unit="fs", axis="", labels=[])
@@ -108,7 +134,8 @@ class GaussianRecorder(Hook):
         names = [f"{w:.0f} 1/cm" for w in self.file.file[f"{GROUP}_frequencies"][()][most]]
         put("energy_gained", gained[:, most], "meV", names)
         total = g["potential"] + g["kinetic"]
-        put("energy", 1000 * np.stack([total - total[0], g["conserved"] - g["conserved"][0]], 1), "meV", ["with the field", "conserved"])
+        changes = np.stack([total - total[0], g["conserved"] - g["conserved"][0]], 1)
+        put("energy", 1000 * changes, "meV", ["with the field", "conserved"])
         if "polarization" in g:
             put("polarization", g["polarization"], "e Å", "xyz")
         if "stress" in g:

@@ -1,6 +1,6 @@
 """Force constants up to fourth order, and their strain coupling, from labelled configurations of one supercell.
 
-    python -m plugins.lattice.fit ensemble.npz lattice-dyn-file model.h5 [--third 6] [--fourth 3] [--train 2500] [--charges ph.out]
+    python -m plugins.lattice.fit ensemble.npz dyn-file model.h5 [--third 6] [--fourth 3] [--train 2500] [--charges ph.out]
 
 symfc makes the basis that obeys permutation, translation and the space group, and solves the least squares of the forces;
 a constant force (allowed by symmetry where the reference is no minimum) and the energy's constant follow from what is left.
@@ -82,7 +82,8 @@ def fit_virial(lattice, displacements, virials, group=None, ridge=1e-6):
     scale = 1 / np.sqrt(np.diag(gram))
     solved = scale[:, None] * np.linalg.solve(gram * np.outer(scale, scale) + ridge * np.eye(size), scale[:, None] * right)
     second = solved[1 + d :].T[:, index]
-    return StrainCoupling(solved[0], solved[1 : 1 + d].T @ basis.T, np.einsum("vij,ai,bj->vab", second, basis, basis, optimize=True))
+    second = np.einsum("vij,ai,bj->vab", second, basis, basis, optimize=True)
+    return StrainCoupling(solved[0], solved[1 : 1 + d].T @ basis.T, second)
 
 
 def fit(lattice, positions, energies, forces, virials=None, born=None, third=6.0, fourth=3.0, train=None, path="model.h5"):
@@ -115,7 +116,7 @@ def fit(lattice, positions, energies, forces, virials=None, born=None, third=6.0
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m plugins.lattice.fit", description="Force constants from labelled configurations.")
+    parser = argparse.ArgumentParser("python -m plugins.lattice.fit", description="Force constants from labelled configurations.")
     parser.add_argument("data", help="npz with positions, energies, forces, and stresses (eV/Å³) if there are any")
     parser.add_argument("dyn", help="Quantum ESPRESSO dyn file: reference positions and symmetry")
     parser.add_argument("model", help="file to write")

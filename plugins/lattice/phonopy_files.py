@@ -16,11 +16,12 @@ def read_phonopy(path):
         raise InputError("reading phonopy files needs phonopy: pip install 'engine-md[analysis]'") from error
     try:
         folder = Path(path).resolve().parent
-        beside = {key: str(folder / name) for key, name in (("force_sets_filename", "FORCE_SETS"), ("born_filename", "BORN"),
-                                                          ("force_constants_filename", "FORCE_CONSTANTS")) if (folder / name).exists()}
+        names = {"force_sets_filename": "FORCE_SETS", "born_filename": "BORN", "force_constants_filename": "FORCE_CONSTANTS"}
+        beside = {key: str(folder / name) for key, name in names.items() if (folder / name).exists()}
         phonon = phonopy.load(path, log_level=0, **beside)
     except Exception as error:
-        raise InputError(f"{path}: phonopy cannot load it ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{path}: phonopy cannot load it ({reason})") from error
     if phonon.force_constants is None:
         raise InputError(f"{path}: no force constants, nor forces to make them from")
     cell = phonon.supercell

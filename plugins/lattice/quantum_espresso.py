@@ -128,7 +128,8 @@ def read_dyn(files):
         matrices |= m
     n = len(head["positions"])
     fractional = {tuple(np.round(np.array(q) @ head["cell"].T, 5) % 1.0): D for q, D in matrices.items()}
-    repeats = [next((m for m in range(1, 33) if all(abs(f[k] * m - round(f[k] * m)) < 1e-3 for f in fractional)), 0) for k in range(3)]
+    whole = lambda x: abs(x - round(x)) < 1e-3
+    repeats = [next((m for m in range(1, 33) if all(whole(f[k] * m) for f in fractional)), 0) for k in range(3)]
     cells = list(product(*(range(m) for m in repeats)))
     if len(fractional) != len(cells):
         raise InputError(

@@ -105,7 +105,8 @@ class SCHA(Stage):
         else:
             lattice = read_dyn(files)
         if lattice.symbols != self.ensemble.species():
-            raise InputError(f"scha.start: the lattice ({len(lattice)} atoms) and the system ({self.ensemble.n}) differ in their atoms or order")
+            raise InputError(f"scha.start: the lattice ({len(lattice)} atoms) and the system ({self.ensemble.n}) differ in their"
+                             " atoms or their order")
         if np.abs(lattice.cell - simulation.state.cells).max() > 1e-3:
             raise InputError("scha.start: the lattice's cell and the system's differ")
         lattice = replace(lattice, cell=np.array(simulation.state.cells[0]))
@@ -170,7 +171,8 @@ class SCHA(Stage):
         if len(parts) != 1 or parts[0][1] != 1.0 or not hasattr(simulation.potentials[parts[0][0]], "projected"):
             raise InputError("scha.averages = 'exact' needs one potential that knows its averages over a Gaussian")
         c = self.coordinates
-        polynomial, self._virial = simulation.potentials[parts[0][0]].projected(c.reference, c.to_cartesian, simulation.state.cells[0])
+        potential = simulation.potentials[parts[0][0]]
+        polynomial, self._virial = potential.projected(c.reference, c.to_cartesian, simulation.state.cells[0])
         return polynomial
 
     # -- the cell -----------------------------------------------------------------------------------------------------
@@ -220,7 +222,8 @@ class SCHA(Stage):
             H = stability(m.D, third, self.temperature)
             notes["free_energy_hessian"] = c.force_constants(H)
             w2 = np.linalg.eigvalsh(H)[:3]
-            _say(simulation, "free-energy Hessian, lowest [1/cm]: " + ", ".join(f"{np.sign(x) * np.sqrt(abs(x)) * per_cm:.2f}" for x in w2))
+            lowest = np.sign(w2) * np.sqrt(np.abs(w2)) * per_cm
+            _say(simulation, "free-energy Hessian, lowest [1/cm]: " + ", ".join(f"{x:.2f}" for x in lowest))
         found = replace(
             self.lattice, positions=c.positions(m.R), force_constants=c.force_constants(m.D), temperature=float(self.temperature),
             cell=np.array(simulation.state.cells[0]), notes=notes,
@@ -230,7 +233,8 @@ class SCHA(Stage):
             found.save(self.file)
             if self.dyn:
                 write_dyn(found, self.dyn)
-        word = "converged" if self.converged else f"NOT converged to {self.tolerance} 1/cm; go on with start = '{self.file}', or take more systems"
+        word = "converged" if self.converged else (
+            f"NOT converged to {self.tolerance} 1/cm; go on with start = '{self.file}', or take more systems")
         _say(simulation, f"scha: {word}; written to {self.file}")
 
     def _third(self):

@@ -5,10 +5,16 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
-from integrators.scha import (
-    ClosedForm, Ensemble, Minimiser, draw, harmonic_free_energy, stability, thermal_covariance,
-)
 from integrators.gaussian.sampling import correlated_normals
+from integrators.scha import (
+    ClosedForm,
+    Ensemble,
+    Minimiser,
+    draw,
+    harmonic_free_energy,
+    stability,
+    thermal_covariance,
+)
 from potentials.polynomial import Polynomial
 
 
@@ -69,7 +75,8 @@ def test_stability_matrix_is_the_second_derivative_of_the_free_energy(T):
         return free_energy(poly, T, R, at.D)
 
     e = np.eye(d) * h
-    numeric = np.array([[(F(m.R + a + b) - F(m.R + a - b) - F(m.R - a + b) + F(m.R - a - b)) / (4 * h * h) for a in e] for b in e])
+    R = m.R
+    numeric = np.array([[F(R + a + b) - F(R + a - b) - F(R - a + b) + F(R - a - b) for a in e] for b in e]) / (4 * h * h)
     assert np.abs(numeric - ours).max() < 2e-5
     bubble = stability(m.D, poly.mean_third(m.R), T, hbar=1.0)
     assert 1e-4 < np.abs(bubble - ours).max() < 0.1

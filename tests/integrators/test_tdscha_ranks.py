@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from quartic_crystal import write
 from test_tdscha_run import FIELD, text
+
+from integrators.gaussian.recorder import read
 
 HERE = Path(__file__).resolve().parent
 
@@ -26,8 +27,7 @@ def launched(ranks, folder):
     start = [] if ranks == 1 else [launcher, "-n", str(ranks)]
     subprocess.run([*start, sys.executable, HERE / "tdscha_ranks.py", folder], check=True, timeout=150,
                    env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
-    with h5py.File(folder / "run.h5md") as f:
-        return {k: v[()] for k, v in f["gaussian"].items() if isinstance(v, h5py.Dataset)}
+    return read(folder / "run.h5md")
 
 
 @pytest.mark.mpi

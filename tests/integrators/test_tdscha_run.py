@@ -11,21 +11,20 @@ from engine import registry, units
 from engine.errors import InputError
 from engine.run import Run, from_checkpoint
 from engine.testing import check_forces, check_needs, check_virial, evaluate
-from integrators.gaussian.averages import Averages, SampledAverages
+from integrators.gaussian.averages import SampledAverages
 from integrators.gaussian.lattice import Lattice
 from integrators.gaussian.propagators import propagate
-from integrators.gaussian.recorder import GaussianRecorder
+from integrators.gaussian.recorder import GaussianRecorder, read
 from integrators.gaussian.sampling import correlated_normals
 from integrators.tdscha import TDSCHA
 from plugins.lattice.scha_stage import SCHA
-from potentials.fields import GaussianPulse
 from potentials.force_constants import ForceConstants
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     for kind, name, thing in (("potentials", "force-constants", ForceConstants), ("integrators", "tdscha", TDSCHA),
-                              ("hooks", "gaussian", GaussianRecorder), ("stages", "scha", SCHA), ("fields", "gaussian-pulse", GaussianPulse)):
+                              ("hooks", "gaussian", GaussianRecorder), ("stages", "scha", SCHA)):
         if name not in registry.names(kind):
             monkeypatch.setitem(registry._added, (kind, name), thing)
 
@@ -75,8 +74,9 @@ period = 60
 """
 
 
-def text(copies=40, field="", temperature=0.0, averages="sampled", timestep=1.0, steps=40, more=""):
-    return INPUT.format(copies=copies, field=field, temperature=temperature, averages=averages, timestep=timestep, steps=steps, more=more)
+def text(**kind):
+    usual = dict(copies=40, field="", temperature=0.0, averages="sampled", timestep=1.0, steps=40, more="")
+    return INPUT.format(**(usual | kind))
 
 
 def run(folder, monkeypatch, **kind):
@@ -89,8 +89,7 @@ def run(folder, monkeypatch, **kind):
 
 
 def rows(folder, name):
-    with h5py.File(folder / "run.h5md") as f:
-        return f["gaussian"][name][()]
+    return read(folder / "run.h5md")[name]
 
 
 def test_force_constants_keep_the_contract(tmp_path):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from snte import toy
 
-from integrators.scha import ClosedForm, Minimiser, draw, stability
 from integrators.gaussian.lattice import per_cm
 from integrators.gaussian.sampling import correlated_normals
+from integrators.scha import ClosedForm, Minimiser, draw, stability
 from plugins.lattice.quantum_espresso import RYDBERG, read_dyn
 from plugins.lattice.symmetry import Symmetry
 
