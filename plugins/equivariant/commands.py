@@ -1,4 +1,4 @@
-"""``engine train``, ``engine convert``."""
+"""``engine train``, ``engine convert``, ``engine compile``, ``engine relax``."""
 
 from __future__ import annotations
 
@@ -45,3 +45,41 @@ def convert(
 
     d = work(checkpoint, folder, trust, python or None)
     print(f"{folder}: a local model of {', '.join(d.species)}, cutoff {d.cutoff} Å, l_max {d.l_max}, {d.layers} layers")
+
+
+def compile(
+    folder: Annotated[str, typer.Argument(help="a trained model")],
+    output: Annotated[str, typer.Option("--output", help="write the package there instead of into the cache")] = "",
+    threads: Annotated[int, typer.Option("--threads", help="threads that the native code is made for")] = 1,
+):
+    """Compile a model for this machine: the Numba kernel of a local model, and torch's native code."""
+    import torch
+
+    from plugins.equivariant import ahead
+    from plugins.equivariant import folder as folders
+
+    d, arrays = folders.load(folder)
+    if d.architecture == "local":
+        from plugins.equivariant.kernel.run import Kernel
+
+        Kernel(d, arrays)
+        print(f"{folder}: the kernel that runs on a CPU is compiled and cached")
+    if d.architecture != "local" or output:
+        torch.set_num_threads(threads)
+        print(f"{folder}: {ahead.compile_folder(folder, output or None, say=print)}")
+
+
+def relax(
+    structures: Annotated[list[str], typer.Argument(help="structure files; all their frames")],
+    model: Annotated[str, typer.Option("--model", help="a trained model")],
+    output: Annotated[str, typer.Option("--output", help="extended XYZ file of the relaxed structures")] = "relaxed.xyz",
+    force: Annotated[float, typer.Option("--force", help="largest force on an atom, eV/Å")] = 0.01,
+    cell: Annotated[str, typer.Option("--cell", help="isotropic, anisotropic or flexible: let the cells move as well")] = "",
+    steps: Annotated[int, typer.Option("--steps", help="the most")] = 500,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output")] = False,
+):
+    """Relax many structures together, in one batch of systems."""
+    from plugins.equivariant.screening import relax_files
+
+    for line in relax_files(structures, model, output, force, cell or None, steps, overwrite):
+        print(line)

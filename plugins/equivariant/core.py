@@ -1,29 +1,46 @@
 """The screened nuclear core under a model with ``zbl = true``: the engine's own ZBL potential.
 
-The model is trained on what is left of the labels when the core is taken off, and a run adds the core again, so no
-learned part has to follow the steep repulsion of nuclei. The core ends smoothly at 2 Å (or the model's cutoff), where
-it is some hundredths of an eV for light elements.
+What no frame shows, a model does not know: two hydrogens of different molecules may find a hole at half an Å and fall
+into it. The core begins where the data end, just inside the shortest distance of each pair of species in them (or
+where ``cores`` says), so that labels are as they were and what is closer is repelled as nuclei are. Cores given by
+hand may reach into the data: the model is then trained on what is left of the labels.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-REACH = 2.0  # Å
+from engine.errors import InputError
+from plugins.equivariant.description import Description
+
+FARTHEST = 2.0  # Å, for pairs that are never close in the data
+INSIDE = 0.98  # of the shortest distance
 
 
-def repulsion(cutoff):
-    """The ZBL potential for a model of this cutoff."""
+def closest(store, d: Description) -> dict[str, float]:
+    """{"O-H": Å} where the core of each pair ends, from a ``GraphStore``."""
+    count = len(d.species)
+    shortest = np.full((count, count), np.inf)
+    for row in range(len(store)):
+        g = store[row]
+        np.minimum.at(shortest, (g.species[g.centre], g.species[g.neighbour]), np.linalg.norm(g.vectors, axis=1))
+    return {f"{d.species[i]}-{d.species[j]}": round(float(min(INSIDE * shortest[i, j], FARTHEST, d.cutoff)), 3)
+            for i in range(count) for j in range(i + 1)}
+
+
+def repulsion(d: Description):
+    """The ZBL potential of a model."""
     from potentials.pair.zbl import ZBL
 
-    outer = min(REACH, cutoff)
-    return ZBL(inner=0.5 * outer, cutoff=outer)
+    default = min(FARTHEST, d.cutoff)
+    pairs = {pair: {"cutoff": outer, "inner": 0.5 * outer} for pair, outer in d.cores.items()}
+    return ZBL(inner=0.5 * default, cutoff=default, pairs=pairs)
 
 
-def subtract(frames, cutoff):
+def subtract(frames, d: Description):
     """Frames with the core's energy, forces and stress taken off their labels."""
-    from dataclasses import replace
-
     from ase import Atoms
 
     from engine.testing import evaluate
@@ -31,17 +48,11 @@ def subtract(frames, cutoff):
     out = []
     for f in frames:
         atoms = Atoms(list(f.symbols), f.positions, cell=f.cell, pbc=f.periodic)
-        core = evaluate(repulsion(cutoff), atoms, {"energy", "forces", "virial"})
+        core = evaluate(repulsion(d), atoms, {"energy", "forces", "virial"})
+        if not np.isfinite(core.forces).all():
+            raise InputError(f"{f.source}: the nuclear core is not finite; do two atoms sit on one place?")
         out.append(replace(
             f, energy=None if f.energy is None else f.energy - float(core.energy[0]),
             forces=None if f.forces is None else f.forces - core.forces,
             stress=None if f.stress is None else f.stress + core.virial[0] / f.volume))
-    return [f if f.forces is None else _finite(f) for f in out]
-
-
-def _finite(frame):
-    from engine.errors import InputError
-
-    if not np.isfinite(frame.forces).all():
-        raise InputError(f"{frame.source}: the nuclear core is not finite; do two atoms sit on one place?")
-    return frame
+    return out

@@ -29,7 +29,8 @@ class Description:
     other parity are kept between layers; layers; channels : multiplicity of tensors; features : width of the scalar
     track; *_depth, *_width : hidden layers of the two-body embedding, of each layer's network, of the readout;
     bessel : radial functions; envelope : power p of the polynomial cutoff; neighbors : average number inside the
-    cutoff, normalises sums; zbl : add the Ziegler-Biersack-Littmark core; dtype : of weights and of edge quantities.
+    cutoff, normalises sums; zbl : add the Ziegler-Biersack-Littmark core, which ends at `cores` ("O-H" = Å, by default
+    just inside the shortest distances in the data); dtype : of weights and of edge quantities.
     """
 
     species: list[str] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Description:
     envelope: int = 6
     neighbors: float = 30.0
     zbl: bool = False
+    cores: dict[str, float] = field(default_factory=dict)
     dtype: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self):
@@ -71,6 +73,9 @@ class Description:
             if getattr(self, name) not in allowed:
                 raise InputError(f"model: {name} = {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
         self.pair_cutoffs()
+        for pair in self.cores:
+            if len(pair.split("-")) != 2 or any(n not in self.species for n in pair.split("-")):
+                raise InputError(f"model: cores has the key '{pair}'; write it as 'A-B' with species of {self.species}")
 
     def pair_cutoffs(self) -> np.ndarray:
         """(species, species) Å, [centre, neighbour]."""

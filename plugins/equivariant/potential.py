@@ -26,11 +26,14 @@ class Equivariant(Potential):
     """A trained model.
 
     model : the folder that ``engine train`` or ``engine convert`` wrote; backend : "kernel" (Numba, local models on
-    a CPU), "torch", or the better of those that can run it; device : "cpu" or "cuda", for torch
+    a CPU), "compiled" (torch, ahead of time), "torch" (eager), or the best of those that can run it; package : a folder
+    of ``engine compile --output``, native code that runs only with trust = true; device : "cpu" or "cuda", for torch
     """
 
     model: InputFile
-    backend: Literal["auto", "kernel", "torch"] = "auto"
+    backend: Literal["auto", "kernel", "compiled", "torch"] = "auto"
+    package: InputFile | None = None
+    trust: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
     _runner: object = field(default=None, init=False, repr=False)
     _rows: np.ndarray = field(default=None, init=False, repr=False)
@@ -43,7 +46,10 @@ class Equivariant(Potential):
             raise InputError(f"the model {self.model} passes messages, which backend = \"kernel\" cannot; leave it out")
         if self.backend == "kernel" and self.device != "cpu":
             raise InputError("backend = \"kernel\" runs on a CPU; for a GPU say backend = \"torch\"")
-        self._kernel = local and self.backend != "torch" and self.device == "cpu"
+        if self.package is not None and not self.trust:
+            raise InputError(f"package = {self.package} is native code from outside; say trust = true if you trust its "
+                             "source, or leave it out: the engine compiles the model itself")
+        self._kernel = local and self.backend in ("auto", "kernel") and self.device == "cpu" and self.package is None
 
     def bind(self, species_names):
         known = self.description.species
@@ -55,7 +61,7 @@ class Equivariant(Potential):
         if self.description.zbl:
             from plugins.equivariant.core import repulsion
 
-            self._core = repulsion(self.description.cutoff)
+            self._core = repulsion(self.description)
             self._core.bind(species_names)
         if self._runner is None:
             self._runner = self._make()
@@ -73,7 +79,23 @@ class Equivariant(Potential):
             raise InputError("device = \"cuda\": torch sees no GPU on this machine")
         from plugins.equivariant.torch_runner import TorchRunner
 
-        return TorchRunner(self.description, self.arrays, self.device)
+        return TorchRunner(self.description, self.arrays, self.device, self._packages())
+
+    def _packages(self):
+        """Compiled functions: the given package, or the engine's own; None for eager, with a line that says why."""
+        from plugins.equivariant import ahead
+
+        if self.package is not None:
+            return ahead.load_packages(self.package, self.description, self.arrays)
+        if self.backend == "torch" or self.device != "cpu":
+            return None
+        try:
+            return ahead.load_packages(ahead.compile_folder(self.model, say=_say), self.description, self.arrays)
+        except InputError as error:
+            if self.backend == "compiled":
+                raise
+            _say(f"{self.model} runs eagerly: {error}")
+            return None
 
     def capabilities(self):
         if self.description.architecture == "local":
@@ -99,3 +121,9 @@ class Equivariant(Potential):
             out.energy += np.bincount(atoms.system[:atoms.n], energy, atoms.n_systems)
         if self._core is not None:
             self._core.compute(atoms, neighbors, halo, inputs, needs, out)
+
+
+def _say(text):
+    from engine.output.screen import console
+
+    console.print(text, markup=False, highlight=False)

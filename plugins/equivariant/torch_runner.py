@@ -28,9 +28,13 @@ def pad_edges(edges, n, cutoff):
 
 
 class TorchRunner:
-    """Energies of owned atoms, and forces and virial added to the output's arrays."""
+    """Energies of owned atoms, and forces and virial added to the output's arrays.
 
-    def __init__(self, d: Description, arrays: dict[str, np.ndarray], device="cpu"):
+    packages : the functions of ``ahead.load_packages``, compiled; without them the model runs eagerly
+    """
+
+    def __init__(self, d: Description, arrays: dict[str, np.ndarray], device="cpu", packages=None):
+        self.packages = packages
         self.description, self.device = d, torch.device(device)
         self.model = build(d)
         self.model.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
@@ -46,6 +50,9 @@ class TorchRunner:
         all_rows = len(species)
         neighbours = torch.where(rows < 0, all_rows, rows)
         around = species[rows.clamp_min(0)]
+        if self.packages is not None:
+            with torch.no_grad():
+                return self._compiled(vectors, neighbours, species, around, halo, n)
         vectors = vectors.detach().requires_grad_()
         if self.description.architecture == "local":
             each = self.model(vectors, species[:n], around)
@@ -70,6 +77,24 @@ class TorchRunner:
                 on_edges, = torch.autograd.grad(leaving, (vectors,), g)
             total += on_edges
         return each.detach(), total
+
+    def _compiled(self, vectors, neighbours, species, around, halo, n):
+        """The same through compiled segments; a layer's product computes its forward pass anew."""
+        run, centre, all_rows = self.packages, species[:n], len(species)
+        if "whole" in run:
+            return run["whole"](vectors, centre, around)
+        features, kept, layers = self.model.start(species), [], self.description.layers
+        for k in range(layers):
+            kept.append(features)
+            leaving = run[f"forward{k}"](features, vectors, neighbours, centre, around)
+            features = self._exchange(leaving, all_rows, halo) if k < layers - 1 else leaving
+        each, g = run["finish"](features, centre)
+        total = torch.zeros_like(vectors)
+        for k in range(layers - 1, -1, -1):
+            on_rows, on_edges = run[f"product{k}"](kept[k], vectors, neighbours, centre, around, g.contiguous())
+            total += on_edges
+            g = self._gather(on_rows, n, halo) if k else None
+        return each, total
 
     def _exchange(self, leaving, all_rows, halo):
         """Features of owned atoms -> of all rows."""

@@ -8,8 +8,8 @@ from ase import Atoms
 from engine import testing
 from engine.errors import InputError
 from plugins.equivariant import derivatives, folder, graphs
-from plugins.equivariant.core import repulsion, subtract
-from plugins.equivariant.data import frames
+from plugins.equivariant.core import closest, repulsion, subtract
+from plugins.equivariant.data import frames, store
 from plugins.equivariant.description import Description
 from plugins.equivariant.local import LocalModel
 from plugins.equivariant.potential import Equivariant
@@ -124,15 +124,19 @@ def test_a_local_model_through_torch_is_the_same(tmp_path):
 
 def test_a_model_on_a_nuclear_core_is_the_sum_of_both(tmp_path):
     save(tmp_path / "bare", **SMALL)
-    save(tmp_path / "cored", **{**SMALL, "zbl": True})
+    cored = save(tmp_path / "cored", **{**SMALL, "zbl": True, "cores": {"O-H": 1.6}}).description
     atoms = box()
     needs = {"energy", "forces", "virial"}
-    bare, cored = (testing.evaluate(Equivariant(str(tmp_path / n)), atoms, needs) for n in ("bare", "cored"))
-    core = testing.evaluate(repulsion(3.4), atoms, needs)
-    assert core.energy[0] > 1.0 and np.allclose(cored.energy, bare.energy + core.energy)
-    assert np.allclose(cored.forces, bare.forces + core.forces, atol=1e-12)
+    bare, both = (testing.evaluate(Equivariant(str(tmp_path / n)), atoms, needs) for n in ("bare", "cored"))
+    core = testing.evaluate(repulsion(cored), atoms, needs)
+    assert core.energy[0] > 1.0 and np.allclose(both.energy, bare.energy + core.energy)
+    assert np.allclose(both.forces, bare.forces + core.forces, atol=1e-12)
     frame = frames.Frame(np.array(atoms.get_chemical_symbols()), atoms.positions, np.array(atoms.cell), atoms.pbc,
-                         float(cored.energy[0]), cored.forces, -cored.virial[0] / atoms.get_volume(), "made")
-    rest = subtract([frame], 3.4)[0]
+                         float(both.energy[0]), both.forces, -both.virial[0] / atoms.get_volume(), "made")
+    rest = subtract([frame], cored)[0]
     assert abs(rest.energy - bare.energy[0]) < 1e-9 and np.allclose(rest.forces, bare.forces, atol=1e-10)
+    graphs_ = store.GraphStore([frame], ["O", "H"], 3.4)
+    ends = closest(graphs_, cored)
+    cored.cores = ends
+    assert set(ends) == {"O-O", "H-O", "H-H"} and testing.evaluate(repulsion(cored), atoms, needs).energy[0] == 0.0
     assert np.allclose(rest.stress, -bare.virial[0] / atoms.get_volume(), atol=1e-10)

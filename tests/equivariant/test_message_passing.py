@@ -74,7 +74,7 @@ class TestContract(testing.PotentialContract):
         self.path = str(tmp_path)
 
     def potential(self):
-        return Equivariant(self.path)
+        return Equivariant(self.path, backend="torch")
 
     def structures(self):
         return [box(), Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.1]], cell=np.eye(3) * 8, pbc=True)]
@@ -87,6 +87,6 @@ def test_segments_equal_the_whole(tmp_path):
     atoms = box()
     species = np.array([["O", "H"].index(s) for s in atoms.symbols])
     e, f, w, _ = evaluate(m, atoms.positions, species, np.array(atoms.cell), atoms.pbc)
-    out = testing.evaluate(Equivariant(str(tmp_path)), atoms, {"energy", "forces", "virial"})
+    out = testing.evaluate(Equivariant(str(tmp_path), backend="torch"), atoms, {"energy", "forces", "virial"})
     assert np.allclose(out.energy, e + (species + 1).sum(), atol=1e-10)
     assert np.allclose(out.forces, f, atol=1e-10) and np.allclose(out.virial, w, atol=1e-10)

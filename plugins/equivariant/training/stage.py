@@ -131,7 +131,8 @@ class Train(Stage):
         looked.require()
         d = self.describe(found, rows)
         if d.zbl:
-            found = core.subtract(found, d.cutoff)
+            d.cores = d.cores or core.closest(store.GraphStore(found, d.species, d.cutoff), d)
+            found = core.subtract(found, d)
         torch.manual_seed(self.seed)
         model = folders.to_model(self.start) if self.start is not None else build(d)
         self.set_baseline(model, d, [found[r] for r in rows["train"]])

@@ -1,0 +1,180 @@
+"""Ahead-of-time compilation of a model by torch's Inductor: native code for one machine, beside the model's hash.
+
+A package has dynamic numbers of atoms and neighbours. A local model is one function, (vectors, species, around) ->
+(energies, gradient on vectors); message passing is compiled in segments, each layer forward and its vector–Jacobian
+product, so that features can be exchanged between them. Packages are native code: the engine makes its own and keeps
+them in its cache by hash, and refuses one made for another torch, processor or number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.errors import InputError
+from engine.kernels.compiled import cache_folder
+from plugins.equivariant import folder as folders
+from plugins.equivariant.description import Description
+from plugins.equivariant.models import build
+
+TOLERANCE = {"float32": 2e-5, "float64": 1e-10}  # of the largest number, compiled against eager
+
+
+def machine() -> dict:
+    """What native code depends on."""
+    return {"torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads(),
+            "processor": torch.backends.cpu.get_cpu_capability(), "device": "cpu"}
+
+
+def _local(model):
+    def run(vectors, species, around):
+        def total(v):
+            each = model(v, species, around)
+            return each.sum(), each
+        gradient, each = torch.func.grad(total, has_aux=True)(vectors)
+        return each, gradient
+    return {"whole": run}
+
+
+def _segments(model):
+    """{name: function}; a layer's product recomputes its forward pass, so nothing is kept between calls."""
+    out = {}
+    for k in range(model.description.layers):
+        def forward(features, vectors, rows, species, around, k=k):
+            return model.layer(k, features, vectors, rows, species, around)
+
+        def product(features, vectors, rows, species, around, g, k=k):
+            def layer(f, v):
+                return model.layer(k, f, v, rows, species, around)
+            return torch.func.vjp(layer, features, vectors)[1](g)
+        out[f"forward{k}"], out[f"product{k}"] = forward, product
+
+    def finish(features, species):
+        def total(f):
+            each = model.finish(f, species)
+            return each.sum(), each
+        gradient, each = torch.func.grad(total, has_aux=True)(features)
+        return each, gradient
+    out["finish"] = finish
+    return out
+
+
+def functions(model):
+    return _local(model) if model.description.architecture == "local" else _segments(model)
+
+
+def examples(model, atoms=6, neighbours=8, ghosts=5, seed=0):
+    """Arguments for every function, and which of their axes are dynamic."""
+    d, rng = model.description, np.random.default_rng(seed)
+    dtype = getattr(torch, d.dtype)
+    direction = rng.normal(size=(atoms, neighbours, 3))
+    length = rng.uniform(0.3, 1.1, (atoms, neighbours, 1)) * d.cutoff
+    vectors = torch.tensor(direction / np.linalg.norm(direction, axis=-1, keepdims=True) * length, dtype=dtype)
+    species = torch.tensor(rng.integers(0, len(d.species), atoms))
+    around = torch.tensor(rng.integers(0, len(d.species), (atoms, neighbours)))
+    a, n, r = (torch.export.Dim(name, min=2, max=2**30) for name in ("atoms", "neighbours", "rows"))
+    edge = {0: a, 1: n}
+    if d.architecture == "local":
+        return {"whole": ((vectors, species, around), (edge, {0: a}, edge))}
+    rows = torch.tensor(rng.integers(0, atoms + ghosts, (atoms, neighbours)))
+    out = {}
+    for k in range(d.layers):
+        layer = model.interactions[k]
+        size = [sum(2 * l + 1 for l, _ in irreps) for irreps in (layer.irreps_in, layer.irreps_out)]
+        features = torch.tensor(rng.normal(size=(atoms + ghosts, d.channels, size[0])), dtype=dtype)
+        g = torch.tensor(rng.normal(size=(atoms, d.channels, size[1])), dtype=dtype)
+        common, axes = (features, vectors, rows, species, around), ({0: r}, edge, edge, {0: a}, edge)
+        out[f"forward{k}"] = common, axes
+        out[f"product{k}"] = (*common, g), (*axes, {0: a})
+    out["finish"] = (torch.tensor(rng.normal(size=(atoms, d.channels, 1)), dtype=dtype), species), ({0: a}, {0: a})
+    return out
+
+
+def _compile(function, arguments, axes, path):
+    """Trace with symbolic sizes, so that derivatives become plain operations, then export and compile."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with torch.no_grad():
+        graph = make_fx(function, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*arguments)
+        program = torch.export.export(graph, arguments, dynamic_shapes=axes)
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+
+
+def compile_folder(model_folder, out=None, say=lambda text: None) -> Path:
+    """Compile a model folder; returns the folder of packages, made once for this machine and these weights."""
+    d, arrays = folders.load(model_folder)
+    about = {**machine(), "weights": weights_hash(d, arrays), "species": d.species, "cutoff": d.cutoff,
+             "units": "eV, Å", "architecture": d.architecture, "dtype": d.dtype, "layers": d.layers}
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
+    target = Path(out) if out else cache_folder() / f"aoti_{key}"
+    if (target / "package.json").is_file() and out is None:
+        return target
+    if not shutil.which(os.environ.get("CXX", "g++")) and not shutil.which("clang++"):
+        raise InputError("compiling ahead of time needs a C++ compiler (g++ or clang++), and none is found")
+    model = folders.to_model(model_folder).requires_grad_(False)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix="aoti_tmp_"))
+    made, worst = functions(model), 0.0
+    try:
+        for name, (arguments, axes) in examples(model).items():
+            say(f"compiling {name}")
+            _compile(made[name], arguments, axes, temporary / f"{name}.pt2")
+            worst = max(worst, _difference(made[name], temporary / f"{name}.pt2", examples(model, 9, 12, 7, 1)[name][0]))
+        if not worst < TOLERANCE[d.dtype]:
+            raise InputError(f"the compiled model differs from the plain one by {worst:.1e}; it is not used")
+        about["difference_from_eager"] = worst
+        (temporary / "package.json").write_text(json.dumps(about, indent=1))
+        if target.exists():
+            shutil.rmtree(target)
+        os.rename(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    say(f"compiled equals eager to {worst:.1e} (allowed {TOLERANCE[d.dtype]:.0e}), at other numbers of atoms and neighbours")
+    return target
+
+
+def _difference(function, path, arguments):
+    """Largest difference of outputs, relative to their largest number."""
+    with torch.no_grad():
+        plain, found = function(*arguments), torch._inductor.aoti_load_package(str(path))(*arguments)
+    plain, found = ((x,) if isinstance(x, torch.Tensor) else tuple(x) for x in (plain, found))
+    return max(float((a - b).abs().max() / (a.abs().max() + 1e-30)) for a, b in zip(plain, found))
+
+
+def weights_hash(d: Description, arrays) -> str:
+    digest = hashlib.sha256(d.identity().encode())
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()[:20]
+
+
+def load_packages(folder, d: Description, arrays) -> dict:
+    """{name: function} of a folder of packages; refused in one line where they are not for this model and machine."""
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / "package.json").read_text())
+    except (OSError, ValueError):
+        raise InputError(f"{folder} holds no compiled model: package.json is missing or cannot be read") from None
+    for key, value in {**machine(), "weights": weights_hash(d, arrays)}.items():
+        if about.get(key) != value:
+            raise InputError(f"{folder} was compiled for {key} = {about.get(key)}, here it is {value}; compile it again")
+    names = ["whole"] if d.architecture == "local" else [
+        *(f"{part}{k}" for part in ("forward", "product") for k in range(d.layers)), "finish"]
+    out = {}
+    for name in names:
+        try:
+            out[name] = torch._inductor.aoti_load_package(str(folder / f"{name}.pt2"))
+        except (RuntimeError, OSError, ValueError) as error:
+            raise InputError(f"{folder / name}.pt2 cannot be loaded ({str(error).splitlines()[0]}); compile it again") from None
+    return out
+
+
+__all__ = ["build", "compile_folder", "load_packages", "machine"]
