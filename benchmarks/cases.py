@@ -1,7 +1,7 @@
 """All comparisons by name; each is a function of (quick, say) that gives rows."""
 import os
 
-from benchmarks import matter
+from benchmarks import matter, memory, neighbor_lists, startup
 from benchmarks.race import race
 
 
@@ -27,4 +27,7 @@ ALL = {
     "copper": _races(matter.copper, (20, 63), ("double", "mixed")),
     "stillinger-weber": _races(lambda: matter.silicon("Stillinger-Weber"), (16,), ("double",)),
     "tersoff": _races(lambda: matter.silicon("Tersoff"), (16,), ("double",)),
+    "lists": neighbor_lists.run,
+    "memory": memory.run,
+    "startup": startup.run,
 }

@@ -1,0 +1,52 @@
+"""From the shell's command to step 1 of a copper run: with an empty cache of compiled code, and again with a full one."""
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.race import Row
+
+INPUT = """
+[system]
+crystal = { structure = "fcc", species = "Cu", a = 3.615 }
+replicate = [10, 10, 10]
+velocities = { temperature = 300 }
+[potential]
+kind = "eam/zhou"
+[output]
+file = "run.h5md"
+[run]
+seed = 1
+[[stage]]
+integrator = "nve"
+steps = 1
+timestep = 2.0
+"""
+
+
+def seconds(folder, cache):
+    """Wall time of `engine run` for one step of 4000 atoms."""
+    environment = dict(os.environ, ENGINE_CACHE=str(cache), NUMBA_CACHE_DIR=str(cache / "numba"))
+    (folder / "input.toml").write_text(INPUT)
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", "from engine.cli import main; main()", "run", "--force", "input.toml"], cwd=folder,
+                          env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:] or done.stdout[-2000:])
+    return time.perf_counter() - begin
+
+
+def run(quick, say):
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder, cache = Path(name), Path(name) / "cache"
+        cold = seconds(folder, cache)
+        warm = sorted(seconds(folder, cache) for _ in range(3))
+        for label, value, limit in (("start to step 1, cold", [cold], 10.0), ("start to step 1, warm", warm, 1.0)):
+            middle = value[len(value) // 2]
+            rows.append(Row(label, 4000, 1, "double", "-", f"the limit of {limit} s", middle, limit, "s", limit / middle,
+                            (limit / value[-1], limit / value[0]), 0.0, 1.0, "the process ends as well"))
+            say(rows[-1])
+    return rows
