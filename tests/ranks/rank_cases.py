@@ -1,4 +1,5 @@
-"""What is run on 1, 2, 3, 4 ranks and must come out the same: ``mpiexec -n N python -m rank_cases FILE`` runs all, once.
+"""What is run on 1, 2, 3, 4 ranks and must come out the same: ``mpiexec -n N python -m rank_cases FILE [NAMES]``
+runs all of them, once.
 
 A case is a function of the communicator that returns arrays in the order of tags (on rank 0).
 """
@@ -274,15 +275,13 @@ def ions_in_a_pulse(comm):
     return trajectory(comm, atoms, potentials, NVE(timestep=2.0), 100, 60, fields=[pulse], skin=0.4)
 
 
-def main(path):
+def main(path, *names):
     comm = world()
-    results = {}
-    for name, function in CASES.items():
-        results[name] = function(comm)
+    results = {name: CASES[name](comm) for name in names or CASES}
     if comm.rank == 0:
         with open(path, "wb") as file:
             pickle.dump(results, file)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 
-def mpiexec(ranks, *arguments, timeout=150, cwd=None, check=True, environment=None):
+def mpiexec(ranks, *arguments, timeout=400, cwd=None, check=True, environment=None):
     """Run ``python *arguments`` on some ranks; returns the finished process with its text."""
     launcher = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if launcher is None:

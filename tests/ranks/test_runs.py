@@ -86,7 +86,7 @@ def test_resume_on_another_number_of_ranks(request, serial, tmp_path, before, af
 def test_a_rank_that_raises_ends_all_with_its_traceback(tmp_path):
     start = time.perf_counter()
     done = task("raises", tmp_path, 3, check=False)
-    assert done.returncode != 0 and time.perf_counter() - start < 60
+    assert done.returncode != 0 and time.perf_counter() - start < 120
     assert done.stderr.count("Traceback") == 1 and "rank 1 of 3" in done.stderr
     assert "ZeroDivisionError: the one that matters" in done.stderr
     assert checkpoint.newest(tmp_path / "run.h5md")["step"] == 40
@@ -95,13 +95,13 @@ def test_a_rank_that_raises_ends_all_with_its_traceback(tmp_path):
 
 
 def test_a_rank_that_is_killed_ends_all(tmp_path):
-    done = task("killed", tmp_path, 3, check=False, timeout=60)
+    done = task("killed", tmp_path, 3, check=False, timeout=200)
     assert done.returncode != 0
     assert checkpoint.newest(tmp_path / "run.h5md")["step"] == 40
 
 
 def test_not_a_number_on_one_rank_ends_all_in_a_line(tmp_path):
-    done = task("not_a_number", tmp_path, 3, check=False, timeout=60)
+    done = task("not_a_number", tmp_path, 3, check=False, timeout=200)
     lines = [line for line in done.stderr.splitlines() if line.startswith("engine: ")]
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert len(lines) == 1 and "rank 1 of 3" in lines[0] and "is not a number" in lines[0], done.stderr
