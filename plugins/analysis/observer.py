@@ -72,7 +72,7 @@ class Observer(Hook):
         if not self.samples:
             return
         results = self.result(simulation)
-        if self.file is None:
+        if self.file is None or not results:
             return
         where = f"observers/{self.label}"
         for place, (name, series) in enumerate(results.items()):
