@@ -4,7 +4,7 @@ Rows every `every` steps: energies, <𝒫>, both stresses, centroid and variance
 occupations; every `full` steps also R, P, A, B, G whole. `read` gives them by name.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import h5py
 import numpy as np
@@ -14,7 +14,7 @@ from engine.config.quantities import InputFile
 from engine.contracts import Hook
 from engine.errors import InputError
 from integrators.gaussian.lattice import Lattice, per_cm
-from integrators.gaussian.observables import Modes, published_stress, stress
+from integrators.gaussian.observables import Modes, published_stress, stress, structure_factor
 
 GROUP = "gaussian"
 FULL = "gaussian_full"
@@ -40,7 +40,8 @@ def unpack(rows):
 
 def read(path):
     """{name: (time, ...)} of a run's file: step, time (fs), potential, kinetic, conserved (eV), the names of `MODES`,
-    polarization (e·Å), field (V/Å), stress, stress_published (GPa), and `frequencies` (cm⁻¹)."""
+    polarization (e·Å), field (V/Å), stress, stress_published (GPa), scattering (time, Bragg and diffuse, wave vector), and
+    `frequencies` (cm⁻¹)."""
     with h5py.File(path) as f:
         if GROUP not in f:
             raise InputError(f"{path} has no group '{GROUP}': give the run a [[hook]] of kind 'gaussian'")
@@ -52,11 +53,14 @@ def read(path):
 class GaussianRecorder(Hook):
     """modes : lattice file whose phonons are projected on; by default those of the TD-SCHA's own start
     stress : write both definitions of the stress (needs the virial)
+    scattering : wave vectors in units of the cell's reciprocal vectors (whole numbers) at which Bragg and diffuse X-ray intensities are
+        written (form factors: atomic numbers)
     full : steps between whole states, 0 for none"""
 
     every: int = 1
     modes: InputFile | None = None
     stress: bool = True
+    scattering: list[tuple[float, float, float]] = field(default_factory=list)
     full: int = 0
     file: object = None
 
@@ -83,6 +87,12 @@ class GaussianRecorder(Hook):
                 self._modes = Modes(np.eye(c.size), integrator.omega, np.zeros(c.size))
         return self._modes
 
+    @staticmethod
+    def _electrons(integrator):
+        from ase.data import atomic_numbers
+
+        return np.array([atomic_numbers.get(s, 1) for s in integrator.ensemble.species()], float)
+
     def act(self, simulation):
         integrator, state = simulation.integrator, simulation.state
         if getattr(integrator, "gaussian", None) is None:
@@ -106,6 +116,9 @@ class GaussianRecorder(Hook):
             W, V = integrator.mean_virial(simulation), float(state.volume[0])
             both = stress(g, integrator.coordinates, W, V), published_stress(W, integrator.force_displacement(simulation), V)
             rows["stresses"] = (np.stack(both) / units.GPa, "GPa")
+        if self.scattering:
+            Q = 2 * np.pi * np.array(self.scattering) @ np.linalg.inv(state.cells[0]).T
+            rows["scattering"] = (np.stack(structure_factor(g, integrator.coordinates, Q, self._electrons(integrator))), None)
         if self.file is None:
             return
         for name, (value, unit) in rows.items():

@@ -203,6 +203,7 @@ class SCHA(Stage):
         self.lattice = replace(self.lattice, cell=self.lattice.cell @ F, positions=positions)
         c.reference = c.reference @ F
         self.minimiser.R = c.coordinates(positions)
+        self.minimiser.history = []  # of another crystal
         return False
 
     # -- reporting ----------------------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ seed = 11
 kind = "gaussian"
 every = 1
 full = 10
+scattering = [[1, 0, 0], [4, 0, 0]]
 [[stage]]
 kind = "scha"
 start = "lattice.h5"
@@ -155,6 +156,8 @@ def test_run_is_the_plain_propagation(tmp_path, monkeypatch):
         assert getattr(ours, k) == pytest.approx(getattr(g, k), abs=1e-9)
     # SCHA is a stationary state of TD-SCHA, so what moved is within the self-consistency's tolerance
     assert np.abs(ours.R).max() < 1e-3
+    bragg, diffuse = rows(tmp_path / "a", "scattering")[0]
+    assert bragg[0] < 1e-6 * bragg[1] and 0.05 * bragg[1] > diffuse[1] > 0 and diffuse[0] > 0  # 4 0 0 is a Bragg spot
     E = rows(tmp_path / "a", "conserved")
     assert np.ptp(E) < 1e-7
 
