@@ -15,6 +15,7 @@ import numpy as np
 
 import engine
 from engine.errors import InputError
+from engine.output.disk import DiskFile
 
 
 @contextmanager
@@ -46,14 +47,17 @@ class RunFile:
     """An HDF5 file with growing datasets; nothing is on disk before `open`."""
 
     def __init__(self, path):
-        self.path, self.file = Path(path), None
+        self.path, self.file, self.disk = Path(path), None, None
 
     def open(self, mode):
+        """mode : "w" for a new file, "r+" to go on with one"""
         try:
-            self.file = h5py.File(self.path, mode)
-        except (OSError, KeyError) as error:
+            self.disk = DiskFile(self.path, mode)
+            self.file = h5py.File(self.disk, mode)
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
             verb = "created" if mode == "w" else "opened"
-            raise InputError(f"{self.path} cannot be {verb}: {str(error).splitlines()[0]}") from None
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise InputError(f"{self.path} cannot be {verb}: {reason}") from None
         return self
 
     def describe(self, resolved_input: str, seed: int):
@@ -133,15 +137,23 @@ class RunFile:
     def flush(self):
         with writing(self.path):
             self.file.flush()
+            self._check()
+
+    def _check(self):
+        if self.disk.error is not None:
+            raise self.disk.error
 
     def close(self):
         if self.file is not None:
             with writing(self.path):
                 self.file.close()
+                self._check()
+        if self.disk is not None:
+            self.disk.close()
 
     def abandon(self):
         """Close after an error, as well as it goes."""
         try:
             self.close()
         except InputError:
-            pass
+            self.disk.close()

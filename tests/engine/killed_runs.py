@@ -5,69 +5,32 @@ inside a flush as HDF5 keeps everything in memory until then; or after a `step`,
 ends by itself, and the number of writes is left in the file `writes`. Every folder holds an input.toml.
 """
 
-import io
 import json
 import os
 import signal
 import sys
 
-import h5py
-
 from engine.output import file as run_file
 from engine.output import watch
+from engine.output.disk import DiskFile
 from engine.run import from_file
 
 
-class CountedFile(io.RawIOBase):
-    """A file that counts what HDF5 writes into it, and kills the process when told to."""
+class CountedFile(DiskFile):
+    """Counts what HDF5 writes, and kills the process before the write number `fatal`."""
 
-    def __init__(self, path, mode, fatal):
-        self.handle = os.open(path, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if mode == "w" else 0), 0o644)
-        self.fatal, self.writes, self.place = fatal, 0, 0
-
-    def seek(self, offset, whence=0):
-        self.place = offset if whence == 0 else (self.place + offset if whence == 1 else os.fstat(self.handle).st_size + offset)
-        return self.place
-
-    def tell(self):
-        return self.place
-
-    def readinto(self, buffer):
-        data = os.pread(self.handle, len(buffer), self.place)
-        buffer[: len(data)] = data
-        self.place += len(data)
-        return len(data)
+    fatal, writes = None, 0
 
     def write(self, data):
         if self.writes == self.fatal:
             os.kill(os.getpid(), signal.SIGKILL)
         self.writes += 1
-        done = os.pwrite(self.handle, data, self.place)
-        self.place += done
-        return done
-
-    def truncate(self, size=None):
-        os.ftruncate(self.handle, self.place if size is None else size)
-
-    def flush(self):
-        pass
-
-    def readable(self):
-        return True
-
-    writable = seekable = readable
+        return super().write(data)
 
 
 def run(folder, write=None, step=None):
     os.chdir(folder)
-    opened = []
-
-    def open_counted(self, mode):
-        opened.append(CountedFile(self.path, mode, write))
-        self.file = h5py.File(opened[-1], mode)
-        return self
-
-    run_file.RunFile.open = open_counted
+    run_file.DiskFile, CountedFile.fatal = CountedFile, write
     job = from_file("input.toml")
     if step is not None:
         def reason(self):
@@ -77,7 +40,7 @@ def run(folder, write=None, step=None):
         watch.Watch.reason = reason
     job.execute(quiet=True)
     with open("writes", "w") as out:
-        out.write(str(opened[0].writes))
+        out.write(str(job.file.disk.writes))
 
 
 def main(plan):

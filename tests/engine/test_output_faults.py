@@ -130,3 +130,170 @@ def test_killed_runs_go_on(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_fifty_killed_runs_go_on(tmp_path, monkeypatch, capsys):
     kill_many(50, tmp_path, monkeypatch, capsys)
+
+
+def stopped_at(folder, step, monkeypatch, text=INPUT):
+    """A run of `text` that stopped itself after `step`, in `folder`."""
+    from engine.run import from_file
+
+    folder_with_input(folder, text)
+    monkeypatch.chdir(folder)
+    job = from_file("input.toml")
+    opened = job.open_output
+
+    def open_output(*arguments):
+        opened(*arguments)
+        job.watch.reason = lambda: "the test" if job.simulation.state.step == step else None
+
+    job.open_output = open_output
+    job.execute(quiet=True)
+    return job
+
+
+@pytest.mark.parametrize("damage", ["nothing but its head", "zeros in the middle", "gone"])
+def test_damaged_trajectory_is_kept_and_another_begun(damage, tmp_path, monkeypatch, capsys):
+    """Twice stopped, the first trajectory damaged: the second resume goes on in the file that the first one began."""
+    stopped_at(tmp_path / "whole", None, monkeypatch)
+    stopped_at(tmp_path / "parts", 33, monkeypatch)
+    data = bytearray(Path("run.h5md").read_bytes())
+    if damage == "gone":
+        Path("run.h5md").unlink()
+    else:
+        data = data[:600] if damage == "nothing but its head" else bytes(2000) + data[2000:]
+        Path("run.h5md").write_bytes(data)
+    job, found = from_checkpoint("run.h5md")
+    opened = job.open_output
+
+    def open_output(*arguments):
+        opened(*arguments)
+        job.watch.reason = lambda: "the test" if job.simulation.state.step == 67 else None
+
+    job.open_output = open_output
+    job.execute(quiet=True, tree=found)
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and "run-2.h5md" in said
+    assert Path("run.h5md").exists() == (damage != "gone")
+    job, found = from_checkpoint("run.h5md")
+    job.execute(quiet=True, tree=found)
+    assert not Path("run-3.h5md").exists() and not capsys.readouterr().err
+    expected, got = contents("../whole/run.h5md"), contents("run-2.h5md")
+    for name in expected:
+        rows = len(got[name]) if name.startswith(("thermo", "particles")) else None
+        assert np.array_equal(got[name], expected[name][-rows:] if rows else expected[name]), name
+    assert got["particles/trajectory/step"].tolist() == [40, 50, 60, 70, 80, 90, 100]
+    assert Path(TEXT).read_bytes() == Path("../whole", TEXT).read_bytes()
+
+
+def one_line(done, *words, code=2):
+    assert done.returncode == code, (done.returncode, done.stderr)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
+
+
+LONG = INPUT.replace("thermo = 5", "thermo = 1").replace("trajectory = 10", "trajectory = 1").replace("steps = 100", "steps = 3000")
+
+
+def good_checkpoint(folder):
+    found = checkpoint.newest(folder / "run.h5md")
+    assert found is not None and int(found["step"]) >= 0
+    return found
+
+
+def test_file_that_may_not_grow(tmp_path):
+    """A write that fails (here by a limit on the size of files) is one line; the last checkpoint is whole and resumes."""
+    folder = folder_with_input(tmp_path / "run", LONG)
+    limit = 800_000
+    done = engine("run", "-q", "input.toml", cwd=folder,
+                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    one_line(done, "run.h5md", "could not be written", "resume")
+    step = good_checkpoint(folder)["step"]
+    assert step > 0
+    (folder / "STOP").write_text("")
+    done = engine("resume", "run.h5md", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert good_checkpoint(folder)["step"] > step
+
+
+def test_full_disk(tmp_path):
+    """The same on a file system that is really full, and that has room again afterwards."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    try:
+        folder = folder_with_input(disk / "run", LONG)
+        one_line(engine("run", "-q", "input.toml", cwd=folder), "could not be written", "No space left")
+        step = good_checkpoint(folder)["step"]
+        subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
+        (folder / "STOP").write_text("")
+        done = engine("resume", "run.h5md", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert good_checkpoint(folder)["step"] > step
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("place", ["/proc/run.h5md", "input.toml/run.h5md", "gone/run.h5md"])
+def test_nowhere_to_write(place, tmp_path):
+    folder = folder_with_input(tmp_path / "run", INPUT.replace("run.h5md", place))
+    one_line(engine("run", "input.toml", cwd=folder), str(Path(place).parent), "cannot be written to")
+    assert [p.name for p in folder.iterdir()] == ["input.toml"]
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "STOP"])
+def test_clean_end(how, tmp_path):
+    """Told to stop, a run finishes its step, leaves a checkpoint of it, says what resumes it, and exits 0."""
+    folder = folder_with_input(tmp_path / "run", LONG.replace("3000", "300000"))
+    run = subprocess.Popen([sys.executable, "-m", "engine", "run", "input.toml"], cwd=folder, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True)
+    until = time.time() + 200
+    while not (folder / TEXT).exists() or len((folder / TEXT).read_text().splitlines()) < 5:
+        assert run.poll() is None and time.time() < until, run.communicate()
+        time.sleep(0.1)
+    if how == "STOP":
+        (folder / "STOP").write_text("")
+    else:
+        run.send_signal(getattr(signal, how))
+    out, err = run.communicate(timeout=200)
+    assert run.returncode == 0 and not err, err
+    assert "engine resume run.h5md" in out and how in out
+    step = int((folder / TEXT).read_text().splitlines()[-1].split()[0])
+    assert good_checkpoint(folder)["step"] == step
+    with h5py.File(folder / "run.h5md") as file:
+        assert file["thermo/step"][-1] == step == file["particles/trajectory/step"][-1]
+
+
+def test_max_time(tmp_path, monkeypatch):
+    folder = folder_with_input(tmp_path / "run", LONG.replace("3000", "300000").replace("seed = 7", 'max_time = "0:00:01"'))
+    monkeypatch.chdir(folder)
+    from engine.run import from_file
+
+    job = from_file("input.toml")
+    assert "max_time" in job.execute(quiet=True)
+    assert 0 < good_checkpoint(folder)["step"] < 300000
+
+
+def test_two_runs_in_one_place_are_refused(tmp_path):
+    from engine.output.lock import locked
+    from engine.parallel import Serial
+
+    folder = folder_with_input(tmp_path / "run")
+    with locked(folder / "run.h5md", Serial()):
+        one_line(engine("run", "input.toml", cwd=folder), "another run", "run.lock")
+    assert not (folder / "run.h5md").exists()
+
+
+def test_failing_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
+    """The disk fills while a checkpoint is written: one line, no half file, the older checkpoint still loads."""
+    job = stopped_at(tmp_path / "run", 33, monkeypatch)
+    before = {path: path.read_bytes() for path in checkpoint.paths(job.base)}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tree, "_write", full)
+    job.simulation.state.step += 1
+    with pytest.raises(InputError, match="No space left"):
+        job.checkpoint.write(job.simulation)
+    assert {path: path.read_bytes() for path in checkpoint.paths(job.base)} == before
+    assert not list(Path().glob("*.tmp"))
