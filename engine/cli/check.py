@@ -8,8 +8,12 @@ from typing import Annotated
 import typer
 
 
-def check(input: Annotated[str, typer.Argument(help="the input file (TOML)")]):
-    """Check an input file: resolved input, degrees of freedom, memory, predicted time."""
+def check(
+    input: Annotated[str, typer.Argument(help="the input file (TOML)")],
+    ranks: Annotated[int, typer.Option("--ranks", help="plan the run on so many ranks as well")] = 1,
+    network: Annotated[str, typer.Option("--network", help="what connects them (see docs/ranks.md)")] = "shared-memory",
+):
+    """Check an input file: resolved input, degrees of freedom, memory, predicted time; with --ranks a plan."""
     import json
     import resource
 
@@ -17,6 +21,7 @@ def check(input: Annotated[str, typer.Argument(help="the input file (TOML)")]):
     from engine.run import from_file
 
     job = from_file(input)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sim = job.build()
     state = sim.state
     console.print(json.dumps(job.input.model_dump(exclude_none=True), indent=2, default=str, ensure_ascii=False), markup=False)
@@ -38,3 +43,28 @@ def check(input: Annotated[str, typer.Argument(help="the input file (TOML)")]):
     console.print(f"forces               {1e3 * seconds:.3f} ms an evaluation")
     console.print(f"predicted            about {duration(seconds * 1.15 * steps)} for {steps} steps "
                   f"({rate(1, seconds * 1.15, state.n, getattr(sim.integrator, 'step_length', None))})")
+    if ranks > 1:
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        _plan(sim, ranks, network, seconds, before / 1024, (used - before) / 1024 / state.n_all, console)
+
+
+def _plan(sim, ranks, network, seconds, base, per_row, console):
+    """Atoms, ghosts, memory and predicted communication of a run on `ranks` ranks; base MB and per_row MB an atom."""
+    from engine.domain import plan
+    from engine.errors import InputError, nearest
+
+    if network not in plan.NETWORKS:
+        raise InputError(f"--network {network}{nearest(network, plan.NETWORKS)}: there are {', '.join(plan.NETWORKS)}")
+    state = sim.state
+    found = plan.plan(state, sim.domain.cutoff + sim.domain.skin, ranks)
+    exchanging = any(p.capabilities().reach != "local" for p in sim.potentials.values())
+    compute, talk = plan.step_time(plan.NETWORKS[network], ranks, found.atoms.max(), found.remote.max(), found.peers.max(),
+                                   seconds / max(state.n, 1), rounds=3 if exchanging else 2)
+    memory = base + per_row * (found.atoms.max() + found.ghosts.max())
+    console.print(f"on {ranks} ranks")
+    console.print(f"  atoms a rank       {found.atoms.min()} to {found.atoms.max()}, imbalance "
+                  f"{found.atoms.max() / found.atoms.mean():.3f}{', some ranks are empty' if found.atoms.min() == 0 else ''}")
+    console.print(f"  ghosts a rank      {found.ghosts.max()} at most, {found.remote.max()} from up to {found.peers.max()} other ranks")
+    console.print(f"  memory a rank      about {memory:.0f} MB at most (and the whole structure once, while it is read)")
+    console.print(f"  a step             {1e3 * compute:.3f} ms computing, {1e3 * talk:.3f} ms in communication ({network}): "
+                  f"efficiency {seconds / ranks / (compute + talk):.2f}")

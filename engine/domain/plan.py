@@ -1,0 +1,87 @@
+"""What a run on N ranks would be: bricks, ghosts and messages counted on the whole state, and a model of their cost.
+
+    t_step = c n_max + r (m (o + λ) + b/β) + λ_a ⌈log₂ N⌉
+
+| symbol | meaning | name here |
+|---|---|---|
+| c, n_max | compute time of an atom, and atoms of the fullest rank | ``seconds_per_atom``, ``atoms`` |
+| r | rounds of messages in a step: positions out, forces back, and what a potential exchanges in between | ``rounds`` |
+| m, o | peers of a rank, and what one message costs the processor | ``peers``, ``OVERHEAD`` |
+| λ, β | latency and bandwidth for each rank | ``Network`` |
+| b | bytes that a rank sends in a round | ``ghosts`` × ``bytes_per_ghost`` |
+| λ_a | a hop of the reduction that votes on rebuilding: latency and overhead | |
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine import cell as cells_
+from engine.domain.bricks import divide
+from engine.domain.ghosts import ghosts_for, peers
+from engine.parallel import Serial
+
+OVERHEAD = 2e-6  # s of the processor for one message from Python (posting, packing's call)
+SAMPLE = 48  # ranks whose ghosts are counted where there are more
+
+
+@dataclass(frozen=True)
+class Network:
+    """latency (s) of a short message and bandwidth (bytes/s) that one rank gets when all ranks send"""
+
+    latency: float
+    bandwidth: float
+
+
+#: stated inputs, not measurements of ours: vendors' and published figures, rounded; a node's bandwidth over its ranks
+NETWORKS = {
+    "shared-memory": Network(1.0e-6, 4e9),
+    "infiniband-hdr": Network(1.5e-6, 25e9 / 64),  # 200 Gb/s a node of 64 ranks
+    "slingshot-11": Network(2.0e-6, 25e9 / 64),
+    "ethernet-25": Network(15e-6, 3.1e9 / 64),  # TCP
+}
+
+
+class _Pretended(Serial):
+    """One process that divides space as N would."""
+
+    def __init__(self, size):
+        self.size = size
+
+
+@dataclass
+class Plan:
+    """atoms (N,) of each rank; ghosts, remote, peers of those ranks that were looked at: all ghosts, those that another
+    rank sends, and from how many ranks they come"""
+
+    atoms: np.ndarray
+    ghosts: np.ndarray
+    remote: np.ndarray
+    peers: np.ndarray
+
+
+def plan(state, reach, ranks):
+    """Divide a state that this process has whole; reach = cutoff + skin, Å."""
+    n = state.n
+    fractional, system = state.fractional(), state.system[:n]
+    inside = fractional - np.where(state.periodic, np.floor(fractional), 0.0)
+    heights = cells_.heights(state.cells)
+    bricks = divide(inside, system, np.ones(n, np.int64), state.n_systems, heights.max(0), state.periodic, _Pretended(ranks))
+    owner = bricks.owners(inside, system)
+    margin = reach / heights
+    looked = np.unique(np.linspace(0, ranks - 1, min(ranks, SAMPLE)).astype(int))
+    counts = np.empty((3, len(looked)), int)
+    for k, r in enumerate(looked):
+        index, _ = ghosts_for(inside, system, bricks.low[r], bricks.high[r], bricks.first[r], bricks.last[r], margin,
+                              state.periodic, False, n)
+        remote = int((owner[index] != r).sum())
+        counts[:, k] = len(index) - (owner == r).sum(), remote, len(peers(bricks, r, margin, state.periodic))
+    return Plan(np.bincount(owner, minlength=ranks), *counts)
+
+
+def step_time(network, ranks, atoms, ghosts, peers, seconds_per_atom, bytes_per_ghost=24, rounds=2):
+    """(compute, communication) in seconds a step, by the model above; ghosts: those that other ranks send."""
+    if ranks == 1:
+        return seconds_per_atom * atoms, 0.0
+    messages = rounds * (peers * (OVERHEAD + network.latency) + ghosts * bytes_per_ghost / network.bandwidth)
+    return seconds_per_atom * atoms, messages + (network.latency + OVERHEAD) * np.ceil(np.log2(ranks))

@@ -1,0 +1,75 @@
+"""The plan for N ranks is what N ranks do."""
+
+import json
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from rank_cases import triclinic
+from rank_launch import mpiexec
+
+from engine.build import state_from_atoms
+from engine.domain.bricks import divide
+from engine.domain.plan import NETWORKS, _Pretended, plan, step_time
+
+ACTUAL = """
+import json
+from test_plan import structure
+from engine.build import state_from_atoms
+from engine.domain.domain import Domain
+from engine.domain.migration import share_out
+from engine.parallel import world
+comm, state = world(), state_from_atoms(structure())
+share_out(state, comm)
+domain = Domain(state, 5.0, 0.7)
+domain.refresh()
+images = comm.gather([state.n, state.n_ghost, state.n_ghost - len(domain.halo.owner), len(domain.halo.peers)])
+if comm.rank == 0:
+    print(json.dumps(images))
+"""
+
+
+def structure():
+    atoms = triclinic(bulk("Cu", cubic=True) * (5, 4, 3))
+    atoms.positions += np.random.default_rng(2).normal(scale=0.3, size=atoms.positions.shape) + 100.0  # and not wrapped
+    return atoms
+
+
+@pytest.mark.mpi
+def test_plan_is_what_happens():
+    actual = np.array(json.loads(mpiexec(3, "-c", ACTUAL).stdout)).T
+    found = plan(state_from_atoms(structure()), 5.7, 3)
+    assert (np.array([found.atoms, found.ghosts, found.remote, found.peers]) == actual).all()
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 7, 16, 61])
+def test_work_is_divided_evenly_for_any_number_of_ranks(ranks):
+    """Work that is all in one corner too; bricks tile the cell: every atom has one owner, inside that rank's bounds."""
+    rng = np.random.default_rng(ranks)
+    x = np.concatenate([rng.random((4000, 3)), 0.1 * rng.random((4000, 3))])
+    work = rng.integers(10, 60, len(x))
+    system = np.zeros(len(x), int)
+    bricks = divide(x, system, work, 1, np.array([30.0, 40.0, 50.0]), np.ones(3, bool), _Pretended(ranks))
+    owner = bricks.owners(x, system)
+    load = np.bincount(owner, weights=work, minlength=ranks)
+    assert load.max() < 1.06 * load.mean()
+    assert (x >= bricks.low[owner]).all() and (x < bricks.high[owner]).all()
+    volume = (bricks.high - bricks.low).prod(1)
+    assert volume.sum() == pytest.approx(1.0)
+
+
+def test_whole_systems_stay_on_one_rank_where_that_is_even():
+    system = np.repeat(np.arange(8), 50)
+    x = np.random.default_rng(0).random((400, 3))
+    bricks = divide(x, system, np.ones(400, int), 8, np.full(3, 10.0), np.ones(3, bool), _Pretended(4))
+    assert all(len(set(bricks.owners(x, system)[system == s])) == 1 for s in range(8))
+    assert (np.bincount(bricks.owners(x, system)) == 100).all()
+
+
+def test_cost_model_has_the_right_limits():
+    """Nothing to send alone; and twice the bandwidth saves exactly half of what bytes cost."""
+    network = NETWORKS["shared-memory"]
+    assert step_time(network, 1, 1000, 500, 0, 1e-7) == (pytest.approx(1e-4), 0.0)
+    fast = type(network)(network.latency, 2 * network.bandwidth)
+    slow, quick = (step_time(n, 8, 1000, 500, 7, 1e-7)[1] for n in (network, fast))
+    assert slow - quick == pytest.approx(500 * 24 * 2 / network.bandwidth / 2)
