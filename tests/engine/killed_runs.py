@@ -44,6 +44,8 @@ def run(folder, write=None, step=None):
 
 
 def main(plan):
+    os.chdir(plan[0]["folder"])
+    from_file("input.toml").build().run(2)  # compiled once, before the forks; nothing here starts threads
     for entry in plan:
         child = os.fork()
         if child == 0:
