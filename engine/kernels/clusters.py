@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from engine.kernels.clusters_search import BLOCK, COUNTED_TAG, PAD, search_for
+from engine.kernels import clusters_search
+from engine.kernels.clusters_search import BLOCK, COUNTED_TAG, PAD
 from engine.kernels.list_search import BY_TAG_ROLE, LEFT_OUT
+from engine.kernels.specialize import specialize
 
 FAR = 1.0e4     # Å below all atoms, where the points of empty lanes begin
 
@@ -194,6 +196,7 @@ class ClusterBuilder:
 
     def __init__(self, width):
         self.width = width
+        self._search = specialize(clusters_search, WIDTH=width).search
         self._buffers = {}
 
     def _buffer(self, name, shape, dtype):
@@ -234,7 +237,7 @@ class ClusterBuilder:
         while True:
             neighbors = buffer("neighbors", room + 1, np.int32)
             mask_neighbors, masks = buffer("mask_neighbors", mask_room, np.int32), buffer("masks", mask_room, np.int64)
-            k, km = search_for(width)(
+            k, km = self._search(
                 packed, filled, system_of, column_of, by_tag, lane_tags, box, radius, low, size, counts, first, bin_start,
                 column_first, column_start, 0, blocks, 0, room, starts[0], starts[1], neighbors, 0, mask_room,
                 starts[2], starts[3], mask_neighbors, masks)

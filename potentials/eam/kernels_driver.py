@@ -2,6 +2,7 @@
 import numpy as np
 
 from engine.kernels.simd import register_bits
+from engine.kernels.specialize import specialize
 from potentials.eam import kernels, kernels_simd
 
 FIXED_RANGE = 2.0**28       # how much of a 32-bit integer the atoms' extent takes
@@ -32,7 +33,8 @@ class FastPasses:
         self.cutoff = cutoff
         table, self.rows = pack_tables(f, rphi)
         self.table = table.astype(self.real).ravel()
-        self.densities, self.forces = kernels_simd.passes(self.width, self.mixed, len(F))
+        compiled = specialize(kernels_simd, WIDTH=self.width, MIXED=self.mixed, SPECIES=len(F))
+        self.densities, self.forces = compiled.densities, compiled.forces
         self._near = np.empty(0, np.int32)
 
     def compute(self, atoms, neighbors, halo, needs, out):
