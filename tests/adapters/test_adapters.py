@@ -1,0 +1,188 @@
+"""Other people's models against their own calculators, to the precision of their floats; skipped where a package is absent.
+
+MACE pins another e3nn than nequip, so no one environment runs all of these.
+"""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from engine.build import state_from_atoms, thermalise
+from engine.errors import InputError
+from engine.simulation import Simulation
+from engine.testing import evaluate
+from integrators.nve import NVE
+
+SUMS = {"energy", "forces", "virial"}
+
+
+def structures():
+    """A small triclinic cell (edges to several images of one atom), and a larger one."""
+    out = []
+    for repeat, seed in ((1, 1), (2, 2)):
+        atoms = bulk("CuAu", "rocksalt", a=5.1) * (repeat, repeat, 1)
+        rng = np.random.default_rng(seed)
+        atoms.set_cell(atoms.cell[:] @ (np.eye(3) + rng.uniform(-0.06, 0.06, (3, 3))), scale_atoms=True)
+        atoms.positions += rng.normal(scale=0.1, size=atoms.positions.shape)
+        out.append(atoms)
+    return out
+
+
+def agree(potential, calculator, tolerance):
+    for atoms in structures():
+        ours = evaluate(potential, atoms, SUMS, species=["Au", "Cu"])
+        theirs = atoms.copy()
+        theirs.calc = calculator
+        scale = np.abs(theirs.get_forces()).max()
+        assert scale > 1e-3, "a test on no forces"
+        np.testing.assert_allclose(ours.energy[0], theirs.get_potential_energy(), rtol=tolerance)
+        np.testing.assert_allclose(ours.forces, theirs.get_forces(), atol=tolerance * max(scale, 1))
+        W = -theirs.get_stress(voigt=False) * theirs.get_volume()
+        np.testing.assert_allclose(ours.virial[0], W, atol=tolerance * max(np.abs(W).max(), 1))
+    both = evaluate(potential, structures(), SUMS, species=["Au", "Cu"])
+    singles = [evaluate(potential, a, SUMS, species=["Au", "Cu"]) for a in structures()]
+    np.testing.assert_allclose(both.energy, [s.energy[0] for s in singles], rtol=10 * tolerance)
+    np.testing.assert_allclose(both.forces, np.concatenate([s.forces for s in singles]), atol=10 * tolerance)
+    np.testing.assert_allclose(both.virial, np.concatenate([s.virial for s in singles]), atol=100 * tolerance)
+
+
+def conserves(potential, steps=60, temperature=300):
+    """A short NVE run keeps its energy, through list rebuilds; time in the adapter is said beside that in the model."""
+    state = state_from_atoms(structures()[1], ["Au", "Cu"])
+    thermalise(state, temperature, 1)
+    sim, rows = Simulation(state, potential, NVE(0.5), skin=0.4), []
+    sim.attach(lambda s: rows.append(s.conserved()[0]), 5, {"energy"})
+    sim.run(steps)
+    kinetic = 1.5 * state.n * 0.025
+    assert np.ptp(rows) < 0.02 * kinetic
+    assert 0 < potential.seconds_inside <= potential.seconds
+
+
+# -- MACE -----------------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def mace_file(tmp_path_factory):
+    pytest.importorskip("mace", reason="mace-torch is not installed here")
+    import torch
+    from e3nn import o3
+    from mace import modules
+
+    torch.manual_seed(3)
+    torch.set_default_dtype(torch.float64)
+    model = modules.ScaleShiftMACE(
+        r_max=4.0, num_bessel=4, num_polynomial_cutoff=5, max_ell=2, num_interactions=2, num_elements=2, correlation=2, gate=torch.nn.functional.silu,
+        interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
+        interaction_cls_first=modules.interaction_classes["RealAgnosticInteractionBlock"],
+        hidden_irreps=o3.Irreps("8x0e + 8x1o"), MLP_irreps=o3.Irreps("8x0e"), atomic_energies=np.array([[-3.0, -2.0]]), avg_num_neighbors=12.0,
+        atomic_numbers=[29, 79], atomic_inter_scale=[1.0], atomic_inter_shift=[0.1], radial_MLP=[16, 16],
+    )
+    path = tmp_path_factory.mktemp("mace") / "small.model"
+    torch.save(model, path)
+    return str(path)
+
+
+def test_mace(mace_file):
+    from mace.calculators import MACECalculator
+
+    from plugins.adapters.mace import MACE
+
+    agree(MACE(mace_file), MACECalculator(mace_file, device="cpu", default_dtype="float64"), 1e-9)
+    conserves(MACE(mace_file))
+
+
+def test_mace_refusals(mace_file, tmp_path):
+    from plugins.adapters.mace import MACE
+
+    with pytest.raises(InputError, match="knows no Ni"):
+        evaluate(MACE(mace_file), bulk("Ni", cubic=True), SUMS)
+    with pytest.raises(InputError, match="no head is called 'dft'"):
+        MACE(mace_file, head="dft")
+    with pytest.raises(InputError, match="could not be loaded"):
+        MACE(str(tmp_path / "absent.model"))
+
+
+# -- nequip -----------------------------------------------------------------------------------------------------------------------
+def test_nequip_graph(monkeypatch):
+    """The adapter's graph and signs, on a model that was not compiled (compiling takes minutes)."""
+    pytest.importorskip("nequip", reason="nequip is not installed here")
+    import torch
+    from nequip.data import AtomicDataDict
+    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+    from nequip.integrations.ase import NequIPCalculator
+    from nequip.model import NequIPGNNModel
+
+    from plugins.adapters.nequip import NequIP
+
+    from nequip.utils.global_state import set_global_state
+
+    set_global_state()
+    made = NequIPGNNModel(seed=1, model_dtype="float64", r_max=4.0, type_names=["Au", "Cu"], num_layers=2, l_max=1, num_features=8,
+                          radial_mlp_depth=1, radial_mlp_width=8, avg_num_neighbors=12.0)
+    made = made["sole_model"] if isinstance(made, dict) else made
+    made = made.eval()
+
+    def load(self):
+        self._model, self._keys, self.cutoff, self.species = made, AtomicDataDict, 4.0, ["Au", "Cu"]
+
+    monkeypatch.setattr(NequIP, "load", load)
+    mapper = ChemicalSpeciesToAtomTypeMapper(model_type_names=["Au", "Cu"])
+    calculator = NequIPCalculator(made, "cpu", transforms=[mapper, NeighborListTransform(r_max=4.0)])
+    torch.set_default_dtype(torch.float64)
+    agree(NequIP("none"), calculator, 1e-8)
+    conserves(NequIP("none"))
+
+
+# -- metatomic --------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("full", [True, False])
+def test_metatomic(tmp_path, full):
+    """A pair model written in their format, with a full and with a half list; against their calculator."""
+    pytest.importorskip("metatomic.torch", reason="metatomic-torch is not installed here")
+    pytest.importorskip("metatomic_ase", reason="metatomic-ase is not installed here")
+    from metatomic_ase import MetatomicCalculator
+    from metatomic_pair import export
+
+    from plugins.adapters.metatomic import Metatomic
+
+    path = str(tmp_path / "pair.pt")
+    export(path, full)
+    agree(Metatomic(path), MetatomicCalculator(path), 1e-9)
+    conserves(Metatomic(path))
+
+
+# -- TorchSim ---------------------------------------------------------------------------------------------------------------------
+def test_torch_sim():
+    """Their Lennard-Jones model against our own (argon), so that units and signs are not taken on trust."""
+    ts = pytest.importorskip("torch_sim", reason="torch-sim-atomistic is not installed here")
+    import torch
+    from torch_sim.models.lennard_jones import LennardJonesModel
+
+    from plugins.adapters.torch_sim import TorchSim
+    from potentials.pair.lennard_jones import LennardJones
+
+    assert ts
+    model = LennardJonesModel(sigma=3.4, epsilon=0.0104, cutoff=4.8, dtype=torch.float64, compute_forces=True, compute_stress=True,
+                              device=torch.device("cpu"))
+    atoms = bulk("Ar", cubic=True, a=5.3) * (2, 2, 2)
+    rng = np.random.default_rng(3)
+    atoms.set_cell(atoms.cell[:] @ (np.eye(3) + rng.uniform(-0.05, 0.05, (3, 3))), scale_atoms=True)
+    atoms.positions += rng.normal(scale=0.1, size=atoms.positions.shape)
+    theirs = evaluate(TorchSim(model), [atoms, atoms.copy()], SUMS)
+    direct = model(ts.initialize_state([atoms], torch.device("cpu"), torch.float64))
+    np.testing.assert_allclose(theirs.energy, direct["energy"].item(), rtol=1e-12)
+    ours = evaluate(LennardJones(epsilon=0.0104, sigma=3.4, cutoff=4.8), atoms, SUMS)
+    np.testing.assert_allclose(theirs.forces[: len(atoms)], ours.forces, atol=1e-9)
+    np.testing.assert_allclose(theirs.virial[1], ours.virial[0], atol=1e-8)
+    with pytest.raises(InputError, match="does not compute forces"):
+        TorchSim(LennardJonesModel(compute_forces=False))
+    with pytest.raises(InputError, match="module:Class"):
+        TorchSim("nowhere:Model")
+
+
+@pytest.mark.parametrize("name, module", [("MACE", "mace"), ("NequIP", "nequip"), ("Metatomic", "metatomic")])
+def test_absent_packages_are_named(name, module, tmp_path):
+    import importlib.util
+
+    if importlib.util.find_spec(module) is not None:
+        pytest.skip("the package is here")
+    made = getattr(__import__(f"plugins.adapters.{module}", fromlist=[name]), name)
+    with pytest.raises(InputError, match="pip install"):
+        made(str(tmp_path / "model"))
