@@ -32,7 +32,8 @@ def cluster(n=7, seed=0):
             return positions, rng.integers(0, 2, n)
 
 
-def evaluate(m, positions, species, cell=np.eye(3) * 50, pbc=(False,) * 3):
+def evaluate(m, positions, species, cell=None, pbc=(False,) * 3):
+    cell = np.eye(3) * 50 if cell is None else cell
     graph = graphs.build(positions, cell, pbc, species, m.description.cutoff)
     batch = graphs.join([graph], m.description.cutoff, torch.float64)
     out = derivatives.evaluate(m, dict(m.named_parameters()), *batch.tensors()[:5], 1)
@@ -58,7 +59,7 @@ def test_harmonics_and_3j_are_those_of_e3nn():
 def test_lowering_is_the_gradient_of_the_harmonics():
     n = torch.randn(3, dtype=torch.float64)
     for l in range(1, 5):
-        jacobian = torch.autograd.functional.jacobian(lambda v: harmonics(v, l)[l * l:], n)
+        jacobian = torch.autograd.functional.jacobian(lambda v, l=l: harmonics(v, l)[l * l:], n)
         lower = harmonics(n, l - 1)[(l - 1) ** 2:]
         rebuilt = torch.einsum("kij,i->kj", torch.tensor(angular.lowering(l)), lower)
         assert torch.allclose(jacobian, rebuilt, atol=1e-12)
@@ -158,7 +159,7 @@ def test_energy_and_forces_vanish_smoothly_at_the_cutoff():
     m = model(cutoffs={"H-H": 2.0})
     for pair, cutoff in (((0, 0), CUTOFF), ((1, 1), 2.0)):
         for third in (np.zeros((0, 3)), np.array([[0.9, 0.8, 0.1]])):  # alone, and felt through another neighbour
-            def at(r):
+            def at(r, pair=pair, third=third):
                 out = evaluate(m, np.vstack([[0, 0, 0], [r, 0, 0], third]), np.array([*pair, *[0] * len(third)]))
                 return out[0][0], out[1]
             near, beyond = at(cutoff - 1e-4), at(cutoff + 1e-4)

@@ -1,0 +1,194 @@
+"""Models in use: trained, run and resumed from the command line, relaxed in batches, compiled ahead of time."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.io import read, write
+from test_kernel import SMALL, box, save
+from test_training import MODEL, labelled
+
+from engine import testing
+from engine.cli import main
+from engine.errors import InputError
+from engine.simulation import Simulation
+from integrators.nve import NVE
+from plugins.equivariant import ahead, convert, folder, track
+from plugins.equivariant.description import Description
+from plugins.equivariant.models import build
+from plugins.equivariant.potential import Equivariant
+from plugins.equivariant.screening import relax_files
+
+
+def toml(table):
+    return "{ " + ", ".join(f"{k} = {v!r}" for k, v in table.items()).replace("'", '"') + " }"
+
+
+def test_train_and_run_from_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("copper.xyz", labelled(6, symbols="Cu"), format="extxyz")
+    (tmp_path / "train.toml").write_text(f"""
+        [run]
+        threads = 1
+        [[stage]]
+        kind = "train"
+        folder = "copper"
+        data = {{ files = ["copper.xyz"] }}
+        split = {{ by = "frame", validation = 0.2, test = 0.2 }}
+        model = {toml(MODEL)}
+        loss = {{ stress = 1.0 }}
+        epochs = 2
+        compile = false
+        """)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "train.toml", "--nonsense"])
+    assert stop.value.code == 2
+    main(["train", "train.toml", "--check"])
+    main(["train", "train.toml", "-q"])
+    assert (tmp_path / "copper/parity.png").stat().st_size > 1000 and (tmp_path / "copper/learning.png").exists()
+    with pytest.raises(SystemExit) as stop:  # what is there is not overwritten
+        main(["train", "train.toml", "-q"])
+    assert stop.value.code == 2
+    (tmp_path / "run.toml").write_text("""
+        [system]
+        crystal = { structure = "fcc", species = "Cu", a = 3.7 }
+        replicate = [2, 2, 2]
+        velocities = { temperature = 200 }
+        [potential]
+        kind = "equivariant"
+        model = "copper"
+        [output]
+        thermo = 5
+        [[stage]]
+        integrator = "nve"
+        steps = 10
+        timestep = 1.0
+        """)
+    main(["run", "run.toml", "-q"])
+    assert (tmp_path / "run.h5md").exists()
+
+
+def test_energy_is_conserved_and_a_run_is_repeated_bit_for_bit(tmp_path):
+    save(tmp_path, **{**SMALL, "dtype": "float32"})
+    ends = []
+    for _ in range(2):
+        sim = Simulation.from_atoms(box(), Equivariant(str(tmp_path)), NVE(timestep=0.25), temperature=100, seed=1)
+        sim.run(0)
+        start = sim.conserved()[0]
+        sim.run(200)
+        assert abs(sim.conserved()[0] - start) < 2e-3 * sim.kinetic_energy()[0] + 1e-3
+        ends.append(sim.state.positions[: sim.state.n].copy())
+    assert np.array_equal(*ends)
+
+
+def test_many_structures_relax_together(tmp_path):
+    """One batch gives what each structure gives alone."""
+    save(tmp_path / "model", **{**SMALL, "zbl": True})
+    images = [box(12, seed=k) for k in (1, 2)] + [Atoms("OH2", [[0, 0, 0], [1.0, 0, 0], [-0.3, 0.95, 0]])]
+    write(tmp_path / "in.xyz", images, format="extxyz")
+    lines = relax_files([str(tmp_path / "in.xyz")], str(tmp_path / "model"), str(tmp_path / "out.xyz"), 0.05, None, 400)
+    out = read(tmp_path / "out.xyz", ":")
+    assert len(lines) == len(out) == 3 and all("in.xyz" in line for line in lines)
+    for before, after in zip(images, out):
+        found = testing.evaluate(Equivariant(str(tmp_path / "model")), after, {"energy", "forces"})
+        assert np.allclose(found.energy, after.get_potential_energy(), atol=1e-4)
+        assert found.energy < testing.evaluate(Equivariant(str(tmp_path / "model")), before, {"energy"}).energy
+        if after.info["converged"]:
+            assert np.linalg.norm(found.forces, axis=1).max() < 0.06
+    assert any(after.info["converged"] for after in out)
+    with pytest.raises(InputError, match="--overwrite"):
+        relax_files([str(tmp_path / "in.xyz")], str(tmp_path / "model"), str(tmp_path / "out.xyz"))
+
+
+def test_foreign_arrays_become_ours_and_back(tmp_path):
+    """`convert` undoes the order in which the other code stores weights: written by hand from a model of ours."""
+    torch.manual_seed(4)
+    d = Description(species=["Cu"], cutoff=4.0, l_max=2, channels=3, features=4, embedding_width=5, latent_width=6,
+                    readout_width=7, neighbors=12.0, dtype="float64")
+    ours = {k: v.numpy() for k, v in build(d).state_dict().items()}
+    by_channel = np.arange(9).reshape(3, 3).T.ravel()  # (degree, channel) -> (channel, degree)
+
+    def theirs(matrix, scalars=0):
+        return np.concatenate([matrix[:, :scalars], matrix[:, scalars:][:, by_channel]], 1)
+    arrays = {
+        "radial_chemical_embed.type_embed.center_embed.weight": ours["embedding.centre"],
+        "radial_chemical_embed.type_embed.neighbor_embed.weight": ours["embedding.neighbour"],
+        "radial_chemical_embed.type_embed.basis_linear.mlp.0.weight": ours["embedding.radial.weight"],
+        "scalar_embed_mlp.mlp_module.mlp.0.weight": ours["two_body.layers.0.weight"],
+        "scalar_embed_mlp.mlp_module.mlp.2.weight": ours["two_body.layers.1.weight"],
+        "tensor_embed.env_embed_linear.mlp.0.weight": theirs(ours["initial.weight"]),
+        "allegro.first_layer_env_embed_projection.mlp.0.weight": theirs(ours["first.weight"], 4),
+        "edge_readout.mlp_module.mlp.0.weight": ours["readout.layers.0.weight"],
+        "edge_readout.mlp_module.mlp.2.weight": ours["readout.layers.1.weight"],
+        "per_type_energy_scale_shift.scales": np.array([[1.0]]), "per_type_energy_scale_shift.shifts": np.array([[0.0]]),
+    }
+    for k in range(len(track.layers(2, True, 2))):
+        arrays[f"allegro.tps.{k}.weights"] = ours[f"products.{k}.weight"]
+        arrays[f"allegro.latents.{k}.mlp.0.weight"] = ours[f"latents.{k}.layers.0.weight"]
+        last = ours[f"latents.{k}.layers.1.weight"]
+        arrays[f"allegro.latents.{k}.mlp.2.weight"] = theirs(last, 4) if k == 0 else last
+    hyper = {"_target_": "allegro.model.AllegroModel", "type_names": ["Cu"], "r_max": 4.0, "l_max": 2, "num_layers": 2,
+             "num_tensor_features": 3, "num_scalar_features": 4, "scalar_embed_mlp_hidden_layers_depth": 1,
+             "scalar_embed_mlp_hidden_layers_width": 5, "allegro_mlp_hidden_layers_depth": 1,
+             "allegro_mlp_hidden_layers_width": 6, "readout_mlp_hidden_layers_depth": 1,
+             "readout_mlp_hidden_layers_width": 7, "avg_num_neighbors": 12.0, "model_dtype": "float64",
+             "radial_chemical_embed": {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 8}}
+    found, converted = convert.translate(arrays, hyper)
+    assert found == d and set(converted) == set(ours)
+    assert all(np.array_equal(converted[k], ours[k]) for k in ours)
+    with pytest.raises(InputError, match="pair_potential = 'ZBL' has no counterpart"):
+        convert.translate(arrays, {**hyper, "pair_potential": "ZBL"})
+    with pytest.raises(InputError, match="--trust"):
+        convert.convert(tmp_path / "some.ckpt", tmp_path / "out")
+
+
+def test_packages_from_outside_need_trust_and_the_right_machine(tmp_path):
+    save(tmp_path / "model", **SMALL)
+    with pytest.raises(InputError, match="trust = true"):
+        Equivariant(str(tmp_path / "model"), package=str(tmp_path / "package"))
+    d, arrays = folder.load(tmp_path / "model")
+    (tmp_path / "package").mkdir()
+    with pytest.raises(InputError, match="package.json is missing"):
+        ahead.load_packages(tmp_path / "package", d, arrays)
+    about = {**ahead.machine(), "weights": ahead.weights_hash(d, arrays)}
+    import json
+
+    (tmp_path / "package/package.json").write_text(json.dumps({**about, "torch": "1.0"}))
+    with pytest.raises(InputError, match="compiled for torch = 1.0, here it is"):
+        ahead.load_packages(tmp_path / "package", d, arrays)
+    (tmp_path / "package/package.json").write_text(json.dumps(about))
+    (tmp_path / "package/whole.pt2").write_bytes(b"PK truncated")
+    with pytest.raises(InputError, match="whole.pt2 cannot be loaded"):
+        ahead.load_packages(tmp_path / "package", d, arrays)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["local", "message-passing"])
+def test_compiled_ahead_of_time_equals_eager(tmp_path, architecture):
+    torch.manual_seed(0)
+    settings = {k: v for k, v in SMALL.items() if k not in ("channels", "features")}
+    model = build(Description(architecture=architecture, l_max=1, layers=2, channels=4, features=8, **settings))
+    folder.save(tmp_path / "model", model.description, folder.from_model(model))
+    ahead.compile_folder(tmp_path / "model", tmp_path / "package")
+    needs = {"energy", "forces", "virial"}
+    plain = testing.evaluate(Equivariant(str(tmp_path / "model"), backend="torch"), box(), needs)
+    fast = testing.evaluate(Equivariant(str(tmp_path / "model"), package=str(tmp_path / "package"), trust=True), box(), needs)
+    assert np.allclose(plain.forces, fast.forces, atol=1e-10) and np.allclose(plain.virial, fast.virial, atol=1e-10)
+
+
+def test_copper_stays_a_crystal_of_the_right_size(tmp_path):
+    """From labels of effective-medium theory to a lattice constant, with nothing else in between."""
+    from plugins.equivariant.data import frames, splits
+    from plugins.equivariant.training import batches
+    from plugins.equivariant.training.loop import Optimizer
+    from plugins.equivariant.training.stage import BatchSize, Train
+
+    write(tmp_path / "cu.xyz", labelled(12, seed=3, symbols="Cu"), format="extxyz")
+    Train(frames.Source([str(tmp_path / "cu.xyz")]), dict(MODEL, cutoff=4.5), str(tmp_path / "model"), epochs=30,
+          split=splits.Split("frame", 0.1, 0.0), loss=batches.Loss(1.0, 1.0, 100.0), compile=False, batch=BatchSize(8),
+          optimizer=Optimizer(rate=0.02, warmup=5)).train(quiet=True)
+    write(tmp_path / "start.xyz", bulk("Cu", cubic=True, a=3.75), format="extxyz")
+    relax_files([str(tmp_path / "start.xyz")], str(tmp_path / "model"), str(tmp_path / "end.xyz"), 0.01, "isotropic", 200)
+    a = read(tmp_path / "end.xyz").cell[0, 0]
+    assert abs(a - 3.59) < 0.06  # EMT's copper
