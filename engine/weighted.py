@@ -15,6 +15,8 @@ REACHES = ("local", "exchanging", "message passing", "global")  # each includes 
 class WeightedSum(Potential):
     """potentials : {name: potential};  weights : {name: weight}, 1 where none is given"""
 
+    precision = "double"  # handed on to all of them
+
     def __init__(self, potentials, weights=None):
         if not potentials:
             raise InputError("a weighted sum needs at least one potential")
@@ -27,6 +29,7 @@ class WeightedSum(Potential):
 
     def bind(self, species_names):
         for potential in self.potentials.values():
+            potential.precision = self.precision
             potential.bind(species_names)
 
     def capabilities(self):

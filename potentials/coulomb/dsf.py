@@ -25,6 +25,7 @@ class DampedShiftedForce(Potential):
     cutoff: Length = 12.0
     alpha: InverseLength = 0.2
     label = "potential 'dsf'"
+    precision = "double"  # or "mixed"
 
     def bind(self, species_names):
         R, alpha = float(self.cutoff), float(self.alpha)
@@ -33,6 +34,7 @@ class DampedShiftedForce(Potential):
         end = math.erfc(alpha * R) / R
         slope = -(end + TWO_OVER_ROOT_PI * alpha * math.exp(-((alpha * R) ** 2))) / R
         self._pairs = ScreenedPairs(alpha=alpha, cutoff=R, shift=end - slope * R, slope=slope)
+        self._pairs.precision = self.precision
         self._pairs.bind(species_names)
 
     def capabilities(self):

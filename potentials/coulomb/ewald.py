@@ -37,6 +37,7 @@ class Ewald(Potential):
     alpha: InverseLength | None = None
     reciprocal_cutoff: InverseLength | None = None
     label = "potential 'ewald'"
+    precision = "double"  # or "mixed": of the sum over pairs
 
     def bind(self, species_names):
         if not 0 < self.accuracy < 1:
@@ -49,6 +50,7 @@ class Ewald(Potential):
         if not (self._alpha > 0 and self._limit > 0):
             raise InputError(f"{self.label}: alpha and reciprocal_cutoff must be positive")
         self._real = ScreenedPairs(alpha=self._alpha, cutoff=self.cutoff)
+        self._real.precision = self.precision
         self._real.bind(species_names)
 
     def capabilities(self):
