@@ -42,6 +42,7 @@ def report(path, lattice=None):
     order = sorted(gained, key=lambda n: -abs(gained[n][late].mean()))
     exchanged = rows["potential"] + rows["kinetic"]
     print(f"energy conserved within {1000 * np.ptp(rows['conserved']):.3f} meV of {1000 * np.ptp(exchanged):.1f} meV exchanged")
+    print(f"energy that stays after the pulse: {1000 * (exchanged[late].mean() - exchanged[0]):.2f} meV")
     print("gain in the last 2 ps, meV by mode (1/cm): " + ", ".join(f"{n}: {gained[n][late].mean():.2f}" for n in order[:8]))
     P = rows["polarization"] - rows["polarization"][0]
     print(f"<P> along the field: peak {np.abs(P[:, 0]).max():.3f} e·Å, lifetime {lifetime(t, P[:, 0], 3000):.0f} fs")
