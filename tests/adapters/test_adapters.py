@@ -150,7 +150,8 @@ def test_metatomic(tmp_path, full):
 
 # -- TorchSim ---------------------------------------------------------------------------------------------------------------------
 def test_torch_sim():
-    """Their Lennard-Jones model against our own (argon), so that units and signs are not taken on trust."""
+    """Their Lennard-Jones model through the adapter and called as they call it; its energy is ours. (In an orthogonal
+    cell: TorchSim 0.3 misses pairs in sheared ones; and its pair forces come out doubled, so signs are tested below.)"""
     ts = pytest.importorskip("torch_sim", reason="torch-sim-atomistic is not installed here")
     import torch
     from torch_sim.models.lennard_jones import LennardJonesModel
@@ -158,23 +159,63 @@ def test_torch_sim():
     from plugins.adapters.torch_sim import TorchSim
     from potentials.pair.lennard_jones import LennardJones
 
-    assert ts
     model = LennardJonesModel(sigma=3.4, epsilon=0.0104, cutoff=4.8, dtype=torch.float64, compute_forces=True, compute_stress=True,
                               device=torch.device("cpu"))
     atoms = bulk("Ar", cubic=True, a=5.3) * (2, 2, 2)
-    rng = np.random.default_rng(3)
-    atoms.set_cell(atoms.cell[:] @ (np.eye(3) + rng.uniform(-0.05, 0.05, (3, 3))), scale_atoms=True)
-    atoms.positions += rng.normal(scale=0.1, size=atoms.positions.shape)
-    theirs = evaluate(TorchSim(model), [atoms, atoms.copy()], SUMS)
+    atoms.positions += np.random.default_rng(3).normal(scale=0.1, size=atoms.positions.shape)
+    theirs, ours = (evaluate(p, atoms, SUMS) for p in (TorchSim(model), LennardJones(epsilon=0.0104, sigma=3.4, cutoff=4.8)))
+    np.testing.assert_allclose(theirs.energy, ours.energy, rtol=1e-10)
     direct = model(ts.initialize_state([atoms], torch.device("cpu"), torch.float64))
-    np.testing.assert_allclose(theirs.energy, direct["energy"].item(), rtol=1e-12)
-    ours = evaluate(LennardJones(epsilon=0.0104, sigma=3.4, cutoff=4.8), atoms, SUMS)
-    np.testing.assert_allclose(theirs.forces[: len(atoms)], ours.forces, atol=1e-9)
-    np.testing.assert_allclose(theirs.virial[1], ours.virial[0], atol=1e-8)
+    np.testing.assert_allclose(theirs.forces, direct["forces"].numpy(), atol=1e-12)
+    np.testing.assert_allclose(theirs.virial, -direct["stress"].numpy() * atoms.get_volume(), atol=1e-10)
     with pytest.raises(InputError, match="does not compute forces"):
         TorchSim(LennardJonesModel(compute_forces=False))
     with pytest.raises(InputError, match="module:Class"):
         TorchSim("nowhere:Model")
+
+
+def test_torch_sim_in_sheared_cells_and_batches():
+    """A model of their interface written here: forces and virial are derivatives, two systems are two systems."""
+    pytest.importorskip("torch_sim", reason="torch-sim-atomistic is not installed here")
+    import torch
+    from torch_sim.models.interface import ModelInterface
+
+    from engine.testing import check_forces, check_virial
+    from plugins.adapters.torch_sim import TorchSim
+
+    class Images(ModelInterface):
+        """Σ (1 − r/4)³ over pairs and the nearest 7³ images."""
+
+        def __init__(self):
+            super().__init__()
+            self._device, self._dtype = torch.device("cpu"), torch.float64
+            self._compute_stress = self._compute_forces = True
+
+        def forward(self, state, **_):
+            images = torch.cartesian_prod(*[torch.arange(-3.0, 4.0, dtype=torch.float64)] * 3)
+            energy, forces, stress = [], torch.zeros_like(state.positions), []
+            for s in range(int(state.system_idx.max()) + 1):
+                rows = state.system_idx == s
+                x = state.positions[rows].clone().requires_grad_()
+                strain = torch.eye(3, dtype=torch.float64, requires_grad=True)
+                cell = state.row_vector_cell[s]
+                r = ((x[None, :, None] - x[:, None, None] + images @ cell) @ strain).square().sum(-1)
+                r = torch.sqrt(torch.where(r > 1e-9, r, torch.full_like(r, 25.0)))
+                e = 0.5 * torch.where(r < 4.0, (1 - r / 4.0) ** 3, torch.zeros_like(r)).sum()
+                dx, dstrain = torch.autograd.grad(e, (x, strain))
+                energy.append(e.detach()), stress.append(dstrain / torch.det(cell).abs())
+                forces[rows] = -dx
+            return {"energy": torch.stack(energy), "forces": forces, "stress": torch.stack(stress)}
+
+    potential = TorchSim(Images())
+    for atoms in structures():
+        check_forces(potential, atoms)
+        check_virial(potential, atoms)
+    both = evaluate(potential, structures(), SUMS, species=["Au", "Cu"])
+    singles = [evaluate(potential, a, SUMS, species=["Au", "Cu"]) for a in structures()]
+    np.testing.assert_allclose(both.forces, np.concatenate([s.forces for s in singles]), atol=1e-12)
+    np.testing.assert_allclose(both.virial, np.concatenate([s.virial for s in singles]), atol=1e-12)
+    conserves(potential)
 
 
 @pytest.mark.parametrize("name, module", [("MACE", "mace"), ("NequIP", "nequip"), ("Metatomic", "metatomic")])
