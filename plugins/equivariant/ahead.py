@@ -44,18 +44,20 @@ def _local(model):
     return {"whole": run}
 
 
+def _layer(model, k):
+    """Layer k forward, and its vector–Jacobian product, which recomputes it, so that nothing is kept between calls."""
+    def forward(features, vectors, rows, species, around):
+        return model.layer(k, features, vectors, rows, species, around)
+
+    def product(features, vectors, rows, species, around, g):
+        return torch.func.vjp(lambda f, v: forward(f, v, rows, species, around), features, vectors)[1](g)
+    return forward, product
+
+
 def _segments(model):
-    """{name: function}; a layer's product recomputes its forward pass, so nothing is kept between calls."""
     out = {}
     for k in range(model.description.layers):
-        def forward(features, vectors, rows, species, around, k=k):
-            return model.layer(k, features, vectors, rows, species, around)
-
-        def product(features, vectors, rows, species, around, g, k=k):
-            def layer(f, v):
-                return model.layer(k, f, v, rows, species, around)
-            return torch.func.vjp(layer, features, vectors)[1](g)
-        out[f"forward{k}"], out[f"product{k}"] = forward, product
+        out[f"forward{k}"], out[f"product{k}"] = _layer(model, k)
 
     def finish(features, species):
         def total(f):

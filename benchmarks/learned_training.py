@@ -1,0 +1,121 @@
+"""A training step of one local model: ours, compiled whole, beside nequip-allegro's with `compile_mode: compile`.
+
+    python benchmarks/learned_training.py frames.xyz [--frames 2] [--theirs compile|eager|none]
+
+Loss of energy and forces, its gradient and one Adam update on a batch of `--frames` frames (two or more: theirs runs
+eagerly, silently, for one), the same hyper-parameters, interleaved in one process on one thread. Times are of the
+processor, not of the clock, so a busy machine disturbs them little; the median counts. Needs an environment with
+nequip and nequip-allegro.
+"""
+
+import argparse
+import os
+import time
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from plugins.equivariant.data import frames, store
+from plugins.equivariant.description import Description
+from plugins.equivariant.models import build
+from plugins.equivariant.training import batches
+from plugins.equivariant.training.step import Step
+
+CUTOFF, NEIGHBORS = 4.5, 38.0
+
+
+def ours(found, compiled):
+    """A function that takes one step and returns the loss; the note of the step beside it."""
+    species = sorted({s for f in found for s in f.symbols})
+    d = Description(species=species, cutoff=CUTOFF, neighbors=NEIGHBORS)
+    model = build(d)
+    names, parameters = zip(*model.named_parameters())
+    graphs = store.GraphStore(found, species, CUTOFF)
+    mean = sum(f.energy for f in found) / sum(len(f.symbols) for f in found)
+    labels = batches.Labels(found, graphs, np.full(len(species), mean), batches.Loss(), CUTOFF, torch.float32)
+    rows = list(range(len(found)))
+    batch = labels.batch(rows, batches.shape_for(graphs, [len(f.symbols) for f in found], rows, len(rows), None, 1))
+    step, adam = Step(model, list(names), False, compiled), torch.optim.Adam(parameters, 1e-3)
+
+    def take():
+        gradients, loss = step(list(parameters), batch)
+        for p, g in zip(parameters, gradients):
+            p.grad = g
+        adam.step()
+        return float(loss)
+    return take, step
+
+
+def theirs(path, found, mode):
+    import ase.io
+    from allegro.model import AllegroModel
+    from nequip.data import AtomicDataDict, from_ase
+    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+    from nequip.utils.global_state import set_global_state
+
+    set_global_state()
+    species = sorted({s for f in found for s in f.symbols})
+    mapper = ChemicalSpeciesToAtomTypeMapper(model_type_names=species, chemical_species_to_atom_type_map={s: s for s in species})
+    neighbors = NeighborListTransform(r_max=CUTOFF)
+    data = AtomicDataDict.batched_from_list([neighbors(mapper(from_ase(a))) for a in ase.io.read(path, f":{len(found)}")])
+    model = AllegroModel(
+        seed=1, model_dtype="float32", type_names=species, r_max=CUTOFF, avg_num_neighbors=NEIGHBORS, l_max=2, parity=True,
+        num_layers=2, num_scalar_features=32, num_tensor_features=16, allegro_mlp_hidden_layers_depth=1,
+        allegro_mlp_hidden_layers_width=32, scalar_embed_mlp_hidden_layers_depth=1, scalar_embed_mlp_hidden_layers_width=32,
+        readout_mlp_hidden_layers_depth=1, readout_mlp_hidden_layers_width=32, per_type_energy_shifts=0.0,
+        per_type_energy_scales=1.0, compile_mode=mode,
+        radial_chemical_embed={"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 8,
+                               "bessel_trainable": False, "polynomial_cutoff_p": 6})
+    model = next(iter(model.values())) if isinstance(model, (dict, torch.nn.ModuleDict)) else model
+    model.train()
+    adam = torch.optim.Adam(model.parameters(), 1e-3)
+    forces, sizes = data["forces"].float(), data["num_atoms"].view(-1)
+    mean = data["total_energy"].sum() / sizes.sum()
+    energies = data["total_energy"].view(-1) - mean * sizes
+
+    def take():
+        adam.zero_grad()
+        out = model(dict(data))
+        loss = ((out["total_energy"].view(-1) - energies) / sizes).square().mean() + (out["forces"] - forces).square().mean()
+        loss.backward()
+        adam.step()
+        return float(loss)
+    return take
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file")
+    parser.add_argument("--frames", type=int, default=2)
+    parser.add_argument("--theirs", default="compile", choices=["compile", "eager", "none"])
+    parser.add_argument("--repeats", type=int, default=7)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found = frames.read(frames.Source([arguments.file], frames=f":{arguments.frames}"))
+    rows = {}
+    for compiled in (True, False):
+        take, step = ours(found, compiled)
+        take()
+        rows[f"ours, {step.note}"] = take
+        print(f"ours: {step.note}, ready after {time.process_time():.0f} s of processor time", flush=True)
+    if arguments.theirs != "none":
+        take = theirs(arguments.file, found, arguments.theirs)
+        take()
+        rows[f"nequip-allegro, {arguments.theirs}"] = take
+        print(f"theirs ready after {time.process_time():.0f} s", flush=True)
+    times = {name: [] for name in rows}
+    for _ in range(arguments.repeats):
+        for name, take in rows.items():
+            start = time.process_time()
+            take()
+            times[name].append(time.process_time() - start)
+    first = np.median(next(iter(times.values())))
+    for name, values in times.items():
+        print(f"{name}: {1e3 * np.median(values):.1f} ms of processor time a step of {arguments.frames} frames; "
+              f"ratio {np.median(values) / first:.1f}")
+
+
+if __name__ == "__main__":
+    main()
