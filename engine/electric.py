@@ -86,6 +86,11 @@ class Electric(Stateful):
             total += self._carried(state, self.begins[k][1]) @ value
         return total
 
+    def elapsed(self, state):
+        """fs since the first of the fields began; 0 before."""
+        began = [b[0] for b in self.begins if b is not None]
+        return state.time / units.fs - min(began) if began else 0.0
+
     def inside(self, state):
         """(S, 3) V/Å, the field inside now, whichever of E and D is prescribed."""
         return self.solution if self.displacement else self.at(state)
@@ -159,6 +164,8 @@ class Electric(Stateful):
 
     def deposited(self, simulation):
         """(S,) eV, ∫E·dP since the fields began: the energy that the systems have taken up."""
+        if self.initial is None:
+            return np.zeros(simulation.state.n_systems)
         work = simulation.account.entries.get("field", np.zeros(simulation.state.n_systems))
         return work + self.offset(simulation) - self.initial
 

@@ -1,6 +1,6 @@
 """Hysteresis loops P(E) in a periodic field, averaged over periods, with coercive field and remanence.
 
-Looks are sorted into bins of the field's phase, period by period. In each period the coercive field is |E| where P along the
+Looks are sorted into bins of the field's phase, period by period from when the fields begin. In each period the coercive field is |E| where P along the
 field passes through zero, and the remanent polarization is |P| where E does, both by linear interpolation between bins;
 means over both branches and all periods after `skip`, with their standard error over periods. A ring of numbers that is
 not a loop (nothing switches) has no coercive field: NaN.
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import PositiveInt
 
-from engine import units
 from engine.config.quantities import Time
 from engine.errors import InputError
 from plugins.analysis.observer import Observer, Series, per_system
@@ -46,7 +45,7 @@ class Hysteresis(Observer):
     def observe(self, simulation):
         state = simulation.state
         u = np.asarray(self.direction, float) / np.linalg.norm(self.direction)
-        turn, phase = divmod(state.time / units.fs / self.period + 1e-9, 1.0)
+        turn, phase = divmod(simulation.electric.elapsed(state) / self.period + 1e-9, 1.0)
         turn = int(turn)
         if turn >= len(self.loops):
             more = np.zeros((turn + 1 - len(self.loops), *self.loops.shape[1:]))
