@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from engine import stages as stages_
 from engine.config import input as config
 from engine.config import plugins
+from engine.config.ramp import Ramp
 from engine.config.system import build_state
 from engine.contracts import Hook
 from engine.errors import InputError
@@ -65,6 +67,41 @@ class Run:
     def resolved(self):
         """The input as it was understood, with where its paths start, as JSON."""
         return json.dumps({"input": self.raw, "folder": self.folder, "name": self.name})
+
+    def described(self):
+        """The input with every default filled in, plugins' own keys included."""
+        tables = self.input.model_dump(exclude_none=True)
+        sim = self.simulation
+        named = {name: _table(part, self.input.named_potentials()[name].get("kind")) for name, part in sim.potentials.items()}
+        if self.input.potential is not None:
+            tables["potential"] = named["potential"]
+        else:
+            tables["potentials"] = named
+        for name, parts in (("field", sim.fields), ("updater", sim.updaters), ("hook", sim.hooks)):
+            tables[name] = [_table(part, given.get("kind")) for part, given in zip(parts, tables[name], strict=False)]
+        stages = []
+        for given, stage in zip(self.input.stage, self.stages, strict=True):
+            integrator = getattr(stage, "integrator", None)
+            if dataclasses.is_dataclass(integrator):
+                stages.append({"kind": "md", "steps": stage.steps, "levels": stage.levels, "integrator": given["integrator"],
+                               **_table(integrator)})
+                if isinstance(given.get("barostat"), dict):
+                    stages[-1]["barostat"] = {"kind": given["barostat"].get("kind"), **stages[-1]["barostat"]}
+            else:
+                stages.append(_table(stage, given.get("kind")))
+        tables["stage"] = stages
+        return tables
+
+    def rehearse(self):
+        """Everything that happens before the first step, without files: forces, and whether every hook has what it needs."""
+        sim, given = self.simulation, self.input.output
+        for stage in reversed(self.stages):
+            stage.prepare(sim)
+        if sim.electric is not None:
+            sim.electric.begin(sim)
+        for hook in [*sim.hooks, ThermoTable(given.thermo, given.columns)]:
+            hook.start(sim)
+        sim.forces.all_levels(frozenset({"energy"}))
 
     # -- files --------------------------------------------------------------------------------------------------------
     @property
@@ -186,6 +223,18 @@ class Run:
             if self.screen.bar is not None:
                 self.screen.bar.stop()
         return sim.stop_reason
+
+
+def _table(part, kind=None):
+    """A plugin's keys with their values, as an input file would give them."""
+    out = {} if kind is None else {"kind": kind}
+    for field in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
+        value = getattr(part, field.name, None)
+        if field.init and value is not None and not field.name.startswith("_"):
+            if isinstance(value, Ramp):
+                value = {"from": value.first, "to": value.last}
+            out[field.name] = _table(value) if dataclasses.is_dataclass(value) else value
+    return out
 
 
 class _Opening(Hook):

@@ -24,28 +24,47 @@ def check(
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sim = job.build()
     state = sim.state
-    console.print(json.dumps(job.input.model_dump(exclude_none=True), indent=2, default=str, ensure_ascii=False), markup=False)
-    sim.forces.all_levels(frozenset({"energy"}))
-    repeats, start = 0, time.perf_counter()
-    while repeats < 3 or (time.perf_counter() - start < 1.0 and repeats < 50):
-        sim.forces.all_levels()
-        repeats += 1
-    seconds = (time.perf_counter() - start) / repeats
-    free = sim.degrees_of_freedom()
-    less = "" if not sim.integrator or not sim.integrator.conserves_momentum or state.constrained else \
-        ", less 3 because the integrator conserves momentum"
+    console.print(json.dumps(job.described(), indent=2, default=str, ensure_ascii=False), markup=False)
+    job.rehearse()
+    seconds = _seconds_of_a_step(sim)
     pairs = {f"{kind} list of {cutoff:g} Å": len(csr.indices) for (kind, cutoff), csr in sim.domain.neighbors._lists.items()}
     steps = sum(stage.steps for stage in job.stages)
     console.print(f"atoms                {state.n} ({', '.join(state.species_names)}), {state.n_ghost} ghosts, {state.n_systems} system(s)")
-    console.print(f"degrees of freedom   {free[0]:.0f} a system: free components of its atoms{less}")
+    console.print(f"degrees of freedom   {_freedom(sim)}")
     console.print(f"neighbors            {pairs or 'no lists'}", markup=False)
     console.print(f"memory               {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
-    console.print(f"forces               {1e3 * seconds:.3f} ms an evaluation")
+    console.print(f"forces               {1e3 * seconds:.3f} ms a step")
     console.print(f"predicted            about {duration(seconds * 1.15 * steps)} for {steps} steps "
                   f"({rate(1, seconds * 1.15, state.n, getattr(sim.integrator, 'step_length', None))})")
     if ranks > 1:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         _plan(sim, ranks, network, seconds, before / 1024, (used - before) / 1024 / state.n_all, console)
+
+
+def _seconds_of_a_step(sim):
+    """Mean time of the forces of an outermost step; a level is evaluated as often in it as its `every` says."""
+    forces, total = sim.forces, 0.0
+    for level, every in enumerate(forces.every):
+        repeats, start = 0, time.perf_counter()
+        while repeats < 3 or (time.perf_counter() - start < 1.0 and repeats < 50):
+            forces(frozenset(), level)
+            repeats += 1
+        total += (time.perf_counter() - start) / repeats * (forces.every[-1] // every)
+    return total
+
+
+def _freedom(sim):
+    """How many degrees of freedom the temperature is of, and how they were counted."""
+    state = sim.state
+    counted = sim.degrees_of_freedom().astype(int)
+    atoms, free = sim.atoms_per_system().astype(int), state.sum_by_system(state.free).sum(1).astype(int)
+    parts = [f"3 × {atoms[0]} atoms"]
+    if free[0] < 3 * atoms[0]:
+        parts.append(f"{3 * atoms[0] - free[0]} fixed components")
+    if counted[0] < free[0]:
+        parts.append(f"{free[0] - counted[0]} because the integrator conserves momentum")
+    others = f" (system 0 of {len(counted)}; all: {', '.join(map(str, counted))})" if len(set(counted)) > 1 else ""
+    return f"{counted[0]} = {' − '.join(parts)}{others}"
 
 
 def _plan(sim, ranks, network, seconds, base, per_row, console):

@@ -29,7 +29,32 @@ def build():
     properties["potentials"] = {"type": "object", "additionalProperties": {"$ref": "#/$defs/potential"}}
     for name in ("stage", "field", "updater", "hook"):
         properties[name] = {"type": "array", "items": {"$ref": f"#/$defs/{name}"}}
-    return out
+    return _hoist(out)
+
+
+def _hoist(schema):
+    """Definitions inside a plugin's part go to the top, where references look for them, under the plugin's name."""
+    for name in list(schema["$defs"]):
+        for part in schema["$defs"][name].get("oneOf", []):
+            owner = part.get("title", name).replace("/", "-").replace(" ", "-")
+            inner = part.pop("$defs", {})
+            moved = {f"#/$defs/{key}": f"#/$defs/{owner}-{key}" for key in inner}
+            _rename(part, moved)
+            for key, value in inner.items():
+                _rename(value, moved)
+                schema["$defs"][f"{owner}-{key}"] = value
+    return schema
+
+
+def _rename(node, moved):
+    if isinstance(node, dict):
+        if node.get("$ref") in moved:
+            node["$ref"] = moved[node["$ref"]]
+        for value in node.values():
+            _rename(value, moved)
+    elif isinstance(node, list):
+        for value in node:
+            _rename(value, moved)
 
 
 def _loadable(group):

@@ -79,15 +79,10 @@ class System(Table):
 class OutputTable(Table):
     file: str = Field("run.h5md", description="the trajectory: .h5md, or .xyz/.extxyz for extended XYZ")
     thermo: PositiveInt = Field(100, description="steps between rows of the thermo table")
-    trajectory: PositiveInt | None = Field(1000, description="steps between frames; 0 frames with trajectory = false")
+    trajectory: PositiveInt | Literal[False] = Field(1000, description="steps between frames; none with trajectory = false")
     checkpoint: PositiveInt = Field(5000, description="steps between checkpoints; the last two are kept")
     columns: list[str] | None = Field(None, description="columns of the thermo table")
     fields: list[Literal["velocities", "forces", "images"]] = ["velocities", "images"]
-
-    @field_validator("trajectory", mode="before")
-    @classmethod
-    def _off(cls, value):
-        return None if value is False else value
 
     @field_validator("file")
     @classmethod

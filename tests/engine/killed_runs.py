@@ -1,8 +1,9 @@
 """Runs that are killed, each in a process of its own: `python killed_runs.py plan.json`.
 
-The plan is a list of {folder, write | step | limit}: SIGKILL before the `write`-th write call into the HDF5 file, which is
+The plan is a list of {folder, write | step}: SIGKILL before the `write`-th write call into the HDF5 file, which is
 inside a flush as HDF5 keeps everything in memory until then; or after a `step`, between flushes. With neither the run
-ends by itself, and the number of writes is left in the file `writes`. Every folder holds an input.toml.
+ends by itself, and the numbers of writes at its first checkpoint and in all are left in the file `writes`. Every folder holds
+an input.toml.
 """
 
 import json
@@ -10,8 +11,8 @@ import os
 import signal
 import sys
 
+from engine.output import checkpoint, watch
 from engine.output import file as run_file
-from engine.output import watch
 from engine.output.disk import DiskFile
 from engine.run import from_file
 
@@ -38,9 +39,16 @@ def run(folder, write=None, step=None):
                 os.kill(os.getpid(), signal.SIGKILL)
 
         watch.Watch.reason = reason
+    counts, save = [], checkpoint.tree.save
+
+    def counted(*arguments):
+        save(*arguments)
+        counts.append(job.file.disk.writes)
+
+    checkpoint.tree.save = counted
     job.execute(quiet=True)
     with open("writes", "w") as out:
-        out.write(str(job.file.disk.writes))
+        out.write(f"{counts[0]} {job.file.disk.writes}")
 
 
 def main(plan):

@@ -109,10 +109,10 @@ def goes_on(folder, whole, monkeypatch, capsys):
 def kill_many(count, tmp_path, monkeypatch, capsys):
     whole = folder_with_input(tmp_path / "whole")
     assert killed([whole], [{}], tmp_path) == [0]
-    writes = int((whole / "writes").read_text())
+    first, last = map(int, (whole / "writes").read_text().split())
     rng = np.random.default_rng(count)
     inside = count // 2
-    plans = [{"write": int(w)} for w in rng.integers(writes // 20, writes, inside)]
+    plans = [{"write": int(w)} for w in rng.integers(first, last, inside)]
     plans += [{"step": int(s)} for s in rng.integers(1, 100, count - inside)]
     folders = [folder_with_input(tmp_path / f"killed-{k}") for k in range(count)]
     assert set(killed(folders, plans, tmp_path)) == {signal.SIGKILL}

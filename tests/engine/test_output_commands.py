@@ -1,0 +1,160 @@
+"""engine check, schema, evaluate and plot: what they say is what a run would do."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import h5py
+import jsonschema
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.io import read, write
+from conftest import rattled
+
+from engine.cli import main, schema
+from engine.testing import evaluate
+from potentials.eam.zhou import ZhouEAM
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/*.toml"))
+INPUT = """
+[system]
+crystal = { structure = "fcc", species = "Cu", a = 3.615 }
+replicate = [2, 2, 2]
+velocities = { temperature = 300 }
+[potential]
+kind = "eam/zhou"
+[output]
+thermo = 2
+trajectory = 5
+[[hook]]
+kind = "rdf"
+every = 2
+[[hook]]
+kind = "vacf"
+every = 1
+lags = 12
+[[stage]]
+integrator = "nve"
+steps = 20
+timestep = 2.0
+"""
+
+
+def engine(capsys, *arguments):
+    """Run a command in this process; its output."""
+    capsys.readouterr()
+    try:
+        main(list(arguments))
+    except SystemExit as end:
+        assert not end.code, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("input.toml").write_text(INPUT)
+    return tmp_path
+
+
+# -- check ----------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("change, line", [
+    (("x", "x"), "93 = 3 × 32 atoms − 3 because the integrator conserves momentum"),
+    (('integrator = "nve"', 'integrator = "langevin"\ntemperature = 300\nfriction = 0.01'), "96 = 3 × 32 atoms"),
+    (("velocities =", 'groups = { two = { index = [0, 1] } }\nfixed = [{ group = "two", components = "xz" }]\nvelocities ='),
+     "92 = 3 × 32 atoms − 4 fixed components"),
+])
+def test_check_counts_degrees_of_freedom_and_writes_nothing(change, line, folder, capsys):
+    Path("input.toml").write_text(INPUT.replace(*change))
+    said = engine(capsys, "check", "input.toml")
+    assert line in said and "predicted" in said and "20 steps" in said and "MB" in said and "32 (Cu)" in said
+    assert [p.name for p in folder.iterdir()] == ["input.toml"]
+
+
+def test_check_resolves_every_default(folder, capsys):
+    """What check prints is an input again, with what was left out filled in, and means the same."""
+    said = engine(capsys, "check", "input.toml")
+    resolved, _ = json.JSONDecoder().raw_decode(said[said.index("{"):])
+    assert resolved["hook"][1] == {"kind": "vacf", "every": 1, "lags": 12, "origins": 10, "group": "all"}
+    assert resolved["potential"]["points"] == 4000 and resolved["run"]["seed"] == 0
+    assert resolved["stage"][0]["integrator"] == "nve" and resolved["stage"][0]["timestep"] == 2.0
+
+
+@pytest.mark.parametrize("change, word", [
+    (('kind = "rdf"', 'kind = "msd"\ngroup = "iron"'), "iron"), (("thermo = 2", 'columns = ["speed"]'), "speed"),
+    (('timestep = 2.0', 'timestep = 2.0\n[[stage]]\nintegrator = "nve"\nsteps = 2\ntimestep = 0.0'), "timestep"),
+])
+def test_check_finds_what_a_run_would_stumble_over(change, word, folder, capsys):
+    Path("input.toml").write_text(INPUT.replace(*change))
+    with pytest.raises(SystemExit) as end:
+        main(["check", "input.toml"])
+    lines = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and len(lines) == 1 and word in lines[0]
+
+
+# -- schema ---------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def validator():
+    built = json.loads(json.dumps(schema.build()))
+    jsonschema.Draft202012Validator.check_schema(built)
+    return jsonschema.Draft202012Validator(built)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_examples_are_valid_by_the_schema(path, validator):
+    validator.validate(tomllib.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("old, new", [
+    ("thermo = 2", "termo = 2"), ("thermo = 2", 'thermo = "often"'), ("thermo = 2", "thermo = 0"), ('"eam/zhou"', '"eam/zhu"'),
+    ('"eam/zhou"', '"eam/zhou"\npoint = 3'), ("timestep = 2.0", "timestep = -2.0"), ("timestep = 2.0", "timesteps = 2.0"),
+    ("steps = 20", "steps = -1"), ('"nve"', '"nvee"'), ('kind = "rdf"', 'kind = "rdff"'), ("lags = 12", "lags = 0"),
+    ("[[stage]]", "[stage]"), ("replicate = [2, 2, 2]", "replicate = [2, 2]"), ('"fcc"', '"fcs"'),
+])
+def test_the_schema_refuses_what_the_engine_refuses(old, new, validator):
+    assert validator.is_valid(tomllib.loads(INPUT))
+    assert old in INPUT and not validator.is_valid(tomllib.loads(INPUT.replace(old, new, 1)))
+
+
+# -- evaluate -------------------------------------------------------------------------------------------------------------
+def test_evaluate_structures(folder, capsys):
+    """Every frame of a file as a system: the table, and a file that ASE reads with energies, forces and stresses."""
+    frames = [rattled(bulk("Cu", cubic=True, a=a)) for a in (3.5, 3.6, 3.7)]
+    write("frames.xyz", frames)
+    said = engine(capsys, "evaluate", "input.toml", "--structure", "frames.xyz", "--output", "out.xyz")
+    rows = [line.split() for line in said.splitlines() if line.split()[:1] and line.split()[0] in "012"]
+    for frame, got, row in zip(frames, read("out.xyz", ":"), rows, strict=True):
+        expected = evaluate(ZhouEAM(), frame)
+        assert got.get_potential_energy() == pytest.approx(expected.energy[0], abs=1e-7)
+        assert np.allclose(got.get_forces(), expected.forces, atol=1e-6)
+        assert np.allclose(got.get_stress(voigt=False), -expected.virial[0] / frame.get_volume(), atol=1e-6)
+        assert float(row[2]) == pytest.approx(expected.energy[0], abs=1e-7)
+        assert float(row[4]) == pytest.approx(expected.virial[0][0, 0], abs=1e-5)
+
+
+# -- plot -----------------------------------------------------------------------------------------------------------------
+def test_plot_draws_thermo_and_observers(folder, capsys):
+    engine(capsys, "run", "-q", "input.toml")
+    engine(capsys, "plot", "run.h5md")
+    assert Path("run.pdf").read_bytes().startswith(b"%PDF") and Path("run.pdf").stat().st_size > 10_000
+    said = engine(capsys, "plot", "run.h5md", "--only", "vacf", "-o", "dos.png")
+    assert "dos.png" in said and Path("dos.png").read_bytes().startswith(b"\x89PNG")
+    engine(capsys, "plot", "run.h5md", "-o", "all.svg")
+    assert {p.name for p in folder.glob("*.svg")} == {"all.thermo.svg", "all.rdf.svg", "all.vacf.svg"}
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (["run.h5md"], "run.h5md"), (["input.toml"], "input.toml"), (["empty.h5"], "neither"),
+    (["empty.h5", "-o", "figure.docx"], "docx"), (["some.h5", "--only", "rfd"], "did you mean 'rdf'"),
+])
+def test_plot_of_nothing_is_one_line(arguments, word, folder, capsys):
+    h5py.File("empty.h5", "w").close()
+    with h5py.File("some.h5", "w") as file:
+        g = file.create_dataset("observers/rdf/g", data=np.ones((1, 5)))
+        g.attrs.update(axis="r", labels=["Cu-Cu"], unit="")
+        file.create_dataset("observers/rdf/r", data=np.arange(5.0))
+    with pytest.raises(SystemExit) as end:
+        main(["plot", *arguments])
+    lines = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and len(lines) == 1 and word in lines[0], lines
