@@ -2,8 +2,7 @@
 
 The model is ``engine.domain.plan.step_time``. Inputs: compute time of an atom, by measurement (``--lj``, ``--eam`` in ns); ghosts
 of a cubic brick; networks as stated in ``engine.domain.plan``. Assumed: uniform density, the largest brick 2 % above the
-mean, all 26 neighbors (more where a brick is thinner than the reach), no overlap of computing and messages, and a
-bandwidth that 64 ranks of a node share.
+mean, all 26 neighbors (more where a brick is thinner than the reach), and no overlap of computing and messages.
 """
 
 import argparse
@@ -38,12 +37,14 @@ def main():
     parser.add_argument("--lj", type=float, default=130.0, help="ns of one core for an atom and step, lists included")
     parser.add_argument("--eam", type=float, default=400.0)
     given = parser.parse_args()
-    print("| matter | atoms | ranks | atoms a rank | " + " | ".join(f"{n}: ms a step, efficiency" for n in list(NETWORKS)[1:]) + " |")
-    print("|---" * (4 + len(NETWORKS) - 1) + "|")
+    networks = list(NETWORKS)[1:]
+    print("| matter | atoms | ranks | atoms a rank | " + " | ".join(f"{n}: ms a step, efficiency" for n in networks) + " |")
+    print("|---" * (4 + len(networks)) + "|")
     for kind, seconds in (("lj", 1e-9 * given.lj), ("eam", 1e-9 * given.eam)):
         for atoms, ranks in ((10**6, 10**3), (10**7, 10**3), (10**8, 10**4), (10**9, 10**4), (10**9, 10**5)):
-            cells = ["{0:.3g}, {2:.2f}".format(*predict(kind, atoms, ranks, n, seconds)) for n in list(NETWORKS)[1:]]
-            print(f"| {kind} | 10^{len(str(atoms)) - 1} | 10^{len(str(ranks)) - 1} | {atoms // ranks} | " + " | ".join(cells) + " |")
+            cells = ["{0:.3g}, {2:.2f}".format(*predict(kind, atoms, ranks, n, seconds)) for n in networks]
+            powers = [f"10^{len(str(number)) - 1}" for number in (atoms, ranks)]
+            print(f"| {kind} | {powers[0]} | {powers[1]} | {atoms // ranks} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

@@ -61,6 +61,8 @@ class Run:
         self.simulation = Simulation(
             state, potentials, seed=given.run.seed, skin=given.run.skin, comm=self.comm, precision=given.run.precision, **parts
         )
+        if self.simulation.domain.balance:
+            self.simulation.domain.balance.by = given.run.tune
         self.stages[0].prepare(self.simulation)
         return self.simulation
 

@@ -23,7 +23,7 @@ CLOCK_UNITS = 1024  # resolution of a work that is scaled by time
 class Balance:
     """Places bricks at the first rebuild and whenever the work has become uneven."""
 
-    def __init__(self, by="count"):
+    def __init__(self, by="counted"):
         self.by = by
         self.bricks: Bricks | None = None
         self.placed_at = 1.0  # imbalance right after the bricks were placed

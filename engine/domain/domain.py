@@ -35,10 +35,10 @@ class Domain:
     """Owns the halo and the lists of one brick; under MPI also says which brick that is.
 
     cutoff : Å, the largest of all potentials;  skin : Å beyond it, half of which an atom may move before a rebuild
-    balance : what work is counted by when bricks are placed, "count" (repeatable) or "clock"
+    balance : what work is counted by when bricks are placed, "counted" (repeatable) or "clock"
     """
 
-    def __init__(self, state, cutoff, skin=1.0, sort=True, balance="count"):
+    def __init__(self, state, cutoff, skin=1.0, sort=True, balance="counted"):
         self.state, self.cutoff, self.skin, self.sort = state, float(cutoff), float(skin), sort
         self.balance = Balance(balance) if state.comm.size > 1 else None
         self.rebuilds = 0

@@ -33,12 +33,13 @@ class Network:
     bandwidth: float
 
 
-#: stated inputs, not measurements of ours: vendors' and published figures, rounded; a node's bandwidth over its ranks
+#: stated inputs, not measurements of ours: vendors' figures, rounded. A node's bandwidth serves its 64 ranks; of their
+#: bytes a quarter leaves the node, because consecutive ranks own compact groups of bricks (4 × 4 × 4: a quarter of the faces)
 NETWORKS = {
     "shared-memory": Network(1.0e-6, 4e9),
-    "infiniband-hdr": Network(1.5e-6, 25e9 / 64),  # 200 Gb/s a node of 64 ranks
-    "slingshot-11": Network(2.0e-6, 25e9 / 64),
-    "ethernet-25": Network(15e-6, 3.1e9 / 64),  # TCP
+    "infiniband-hdr": Network(1.5e-6, 25e9 / 16),  # 200 Gb/s a node
+    "slingshot-11": Network(2.0e-6, 25e9 / 16),
+    "ethernet-25": Network(15e-6, 3.1e9 / 16),  # TCP
 }
 
 

@@ -155,10 +155,12 @@ def several_systems(comm):
     return evaluated(comm, ZhouEAM(), images)
 
 
-def trajectory(comm, atoms, potential, integrator, steps, temperature, seed=11, **options):
+def trajectory(comm, atoms, potential, integrator, steps, temperature, seed=11, by="counted", **options):
     state = state_from_atoms(atoms)
     thermalise(state, temperature, seed)
     simulation = Simulation(state, potential, integrator, seed=seed, comm=comm, **options)
+    if comm.size > 1:
+        simulation.domain.balance.by = by
     before = simulation.conserved()
     simulation.run(steps)
     drift = simulation.conserved() - before
@@ -179,6 +181,11 @@ def copper_nve(comm):
 def copper_langevin(comm):
     integrator = Langevin(timestep=2.0, temperature=300, friction=0.01)
     return trajectory(comm, bulk("Cu", cubic=True) * (4, 4, 4), ZhouEAM(), integrator, 1000, 300, skin=0.3)
+
+
+@case
+def balanced_by_the_clock(comm):
+    return trajectory(comm, bulk("Cu", cubic=True) * (4, 4, 3), ZhouEAM(), NVE(timestep=4.0), 150, 1200, skin=0.2, by="clock")
 
 
 @case
