@@ -11,12 +11,14 @@ import inspect
 import numpy as np
 from numba import njit
 
-from engine.kernels import compiled
+from engine.kernels import clusters_prune, compiled
 from engine.kernels.clusters import ClusterBuilder
 from engine.kernels.clusters_search import BLOCK
 from engine.kernels.list_search import ghost_roles
 from engine.kernels.simd import register_bits
+from engine.kernels.specialize import specialize
 
+REACH = 0.4     # of the skin, by which the pruned list reaches beyond the cutoff
 SNAP = 0.25     # Å; cluster centres of mixed precision are multiples of it, so that their differences are exact
 
 TEMPLATE = '''
@@ -145,24 +147,24 @@ def generate(names, width, mixed, species, energy):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pack(x, rows, width, packed):
+def _pack(x, rows, width, centres, packed, reference):
+    """Positions into lanes, relative to the clusters' centres (clusters, 3) if there are any; returns how far, squared,
+    an atom is at most from its place in `reference`."""
+    relative = centres.shape[0] > 0
+    farthest = 0.0
+    cx = cy = cz = 0.0
     for cluster in range(rows.shape[0] // width):
+        if relative:
+            cx, cy, cz = np.float64(centres[cluster, 0]), np.float64(centres[cluster, 1]), np.float64(centres[cluster, 2])
         for lane in range(width):
             i = rows[cluster * width + lane]
             if i >= 0:
                 o = cluster * 3 * width + lane
-                packed[o], packed[o + width], packed[o + 2 * width] = x[i, 0], x[i, 1], x[i, 2]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _pack_relative(x, rows, width, centres, packed):
-    for cluster in range(rows.shape[0] // width):
-        cx, cy, cz = np.float64(centres[cluster, 0]), np.float64(centres[cluster, 1]), np.float64(centres[cluster, 2])
-        for lane in range(width):
-            i = rows[cluster * width + lane]
-            if i >= 0:
-                o = cluster * 3 * width + lane
-                packed[o], packed[o + width], packed[o + 2 * width] = x[i, 0] - cx, x[i, 1] - cy, x[i, 2] - cz
+                px, py, pz = x[i, 0] - cx, x[i, 1] - cy, x[i, 2] - cz
+                packed[o], packed[o + width], packed[o + 2 * width] = px, py, pz
+                dx, dy, dz = px - reference[o], py - reference[o + width], pz - reference[o + 2 * width]
+                farthest = max(farthest, dx * dx + dy * dy + dz * dz)
+    return farthest
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -249,8 +251,11 @@ class ClusterDriver:
         rows[..., 1:parameters + 1] = table
         self.table = rows.ravel()
         self._builder = ClusterBuilder(self.width)
+        self._prune = specialize(clusters_prune, WIDTH=self.width, MIXED=self.mixed).prune
+        self._kept = np.zeros(0, np.int32)
         self._compiled = {}
-        self._forces = self._energies = self._relative = self._centres = np.zeros(0)
+        self._forces = self._relative = self._reference = np.zeros(0)
+        self._centres = np.zeros((0, 3), np.float32)
 
     def driver(self, energy):
         if energy not in self._compiled:
@@ -264,6 +269,7 @@ class ClusterDriver:
         def make():
             clusters = self._builder.build(neighbors.reference, atoms.n, atoms.system, atoms.n_systems, atoms.tags,
                                            ghost_roles(halo), self.cutoff + neighbors.skin)
+            self._pruned = False
             if self.mixed:
                 self._centres = np.empty((clusters.n_clusters, 3), np.float32)
                 self._relative = np.empty(len(clusters.packed), np.float32)
@@ -275,12 +281,8 @@ class ClusterDriver:
         """Add energy, forces and virial; `inputs` are the per-atom arrays that the function names, in sorted order."""
         clusters, kinds = self.clusters(atoms, neighbors, halo)
         width, rows, x = self.width, clusters.rows, atoms.positions
-        if self.mixed:
-            packed = self._relative
-            _pack_relative(x, rows, width, self._centres, packed)
-        else:
-            packed = clusters.packed
-            _pack(x, rows, width, packed)
+        packed = self._relative if self.mixed else clusters.packed
+        self._follow(clusters, packed, x, neighbors.skin)
         if len(self._forces) < len(packed):
             self._forces = np.empty(len(packed) + len(packed) // 8)
         forces = self._forces[:len(packed)]
@@ -288,7 +290,7 @@ class ClusterDriver:
         energy = bool(needs & {"energy", "atom_energy"})
         energies = np.zeros(len(rows) if energy else 0)
         self.driver(energy)(
-            0, clusters.n_blocks, packed, self._centres, clusters.start, clusters.stop, clusters.neighbors,
+            0, clusters.n_blocks, packed, self._centres, clusters.start, self._kept_stop, self._kept,
             clusters.mask_start, clusters.mask_stop, clusters.mask_neighbors, clusters.masks, kinds,
             self.row_length, self.row_length * self.types, self.table,
             *(clusters.lanes_of(values.astype(self.real)) for values in inputs), forces, energies)
@@ -300,3 +302,20 @@ class ClusterDriver:
             _add_energy(energies, rows, width, clusters.system_of, out.energy)
         if "atom_energy" in needs:
             _add_atom_energy(energies, rows, out.atom_energy)
+
+    def _follow(self, clusters, packed, x, skin):
+        """Pack the present positions, and prune the list again if that is due."""
+        if len(self._reference) != len(packed):
+            self._reference = np.empty_like(packed)
+        moved2 = _pack(x, clusters.rows, self.width, self._centres, packed, self._reference)
+        ahead = REACH * skin
+        if self._pruned and 4.0 * moved2 <= ahead * ahead:
+            return
+        if len(self._kept) < len(clusters.neighbors):
+            self._kept = np.empty(len(clusters.neighbors), np.int32)
+        self._kept_stop = np.empty(clusters.n_blocks, np.int64)
+        margin = 1e-4 if self.mixed else 1e-9       # for the rounding of distances
+        self._prune(packed, self._centres, clusters.start, clusters.stop, clusters.neighbors, self.cutoff + ahead + margin, 0,
+                    clusters.n_blocks, self._kept, self._kept_stop)
+        self._reference[:] = packed
+        self._pruned = True

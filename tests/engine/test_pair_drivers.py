@@ -127,3 +127,26 @@ def test_repeatable_bit_for_bit():
     first = fast(ClusterDriver(*args), state, domain, [])
     again = fast(ClusterDriver(*args), state, domain, [])
     assert all((first[name] == again[name]).all() for name in first)
+
+
+@pytest.mark.parametrize("precision", ["double", "mixed"])
+def test_pruning_changes_nothing(precision, monkeypatch):
+    """Forces with a list that is cut down as atoms move are those of the whole list, to the last bit."""
+    state = tilted_state(7)
+    domain = Domain(state, 3.5, 0.9)
+    domain.refresh()
+    args = lennard_jones, np.array([[3.5]]), np.array([[[0.1, 1.4]]]), precision
+    pruning, whole = ClusterDriver(*args), ClusterDriver(*args)
+    rng = np.random.default_rng(2)
+    lengths = []
+    for _ in range(8):
+        state.positions[:state.n] += rng.uniform(-0.05, 0.05, (state.n, 3))
+        assert not domain.refresh(), "the list must live through the test"
+        monkeypatch.setattr("engine.kernels.pair_clusters.REACH", 0.3)
+        cut = fast(pruning, state, domain, [])
+        monkeypatch.setattr("engine.kernels.pair_clusters.REACH", 2.0)
+        assert all((cut[name] == value).all() for name, value in fast(whole, state, domain, []).items())
+        clusters, _ = pruning.clusters(state, domain.neighbors, domain.halo)
+        lengths.append((pruning._kept_stop - clusters.start).sum())
+        assert lengths[-1] < (whole._kept_stop - clusters.start).sum()
+    assert len(set(lengths)) > 1, "pruned once only"
