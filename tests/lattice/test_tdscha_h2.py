@@ -35,12 +35,13 @@ def pulse(lattice, c):
 
 
 def test_thousand_femtoseconds_under_a_pulse(h2):
-    """Our propagator against the equations written with plain tensors in Rydberg units for a high-order ODE solver."""
+    """Energy less work over the whole pulse; up to its maximum, every block against the equations written with plain
+    tensors for a high-order ODE solver, to second order in the time step."""
     lattice, tensors, c, poly = h2
     external = pulse(lattice, c)
-    T, start = 1000 * units.fs, lattice.gaussian(c, 0.0)
+    T, start = 250 * units.fs, lattice.gaussian(c, 0.0)
 
-    def follow(steps):
+    def follow(T, steps):
         g, work, energy, last = start.copy(), [0.0], [], [start.R, external(0.0)]
 
         def observe(t, g, a):
@@ -52,9 +53,11 @@ def test_thousand_femtoseconds_under_a_pulse(h2):
         propagate(g, lambda g: Averages(*poly.averages(g.R, g.A)), T / steps, steps, KickDriftKick, external, observe=observe)
         return np.concatenate([g.R, g.P, g.A.ravel(), g.B.ravel(), g.G.ravel()]), np.ptp(work), np.ptp(energy)
 
-    coarse, fine = follow(20000), follow(40000)
-    assert fine[1] > 2e-3  # eV that the pulse gives, and mostly takes again
-    assert fine[2] < 5e-5 and coarse[2] / fine[2] == pytest.approx(4.0, rel=0.1)
+    whole = follow(1000 * units.fs, 20000)
+    assert whole[1] > 2e-3  # eV that the pulse gives, and mostly takes again
+    assert whole[2] < 2e-4
+    coarse, fine = follow(T, 5000), follow(T, 10000)
+    assert coarse[2] / fine[2] == pytest.approx(4.0, rel=0.1)
 
     d = c.size
     phi, chi, psi = (np.einsum({2: "ab,ai,bj->ij", 3: "abc,ai,bj,ck->ijk", 4: "abcd,ai,bj,ck,dl->ijkl"}[t.ndim], t,
@@ -72,8 +75,8 @@ def test_thousand_femtoseconds_under_a_pulse(h2):
     z0 = np.concatenate([start.R, start.P, start.A.ravel(), start.B.ravel(), start.G.ravel()])
     z = solve_ivp(rhs, (0, T), z0, method="DOP853", rtol=1e-9, atol=1e-11).y[:, -1]
     errors = [np.abs(ours[0] - z).max() for ours in (coarse, fine)]
-    assert 3.3 < errors[0] / errors[1] < 4.5  # phases of 208 periods are still large on the coarse grid
-    assert np.abs((4 * fine[0] - coarse[0]) / 3 - z).max() < 6e-3 * np.abs(z).max()
+    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.1)
+    assert np.abs((4 * fine[0] - coarse[0]) / 3 - z).max() < 1e-3 * np.abs(z).max()
 
 
 def test_sampled_averages_converge_as_inverse_root_of_n(h2):
