@@ -8,6 +8,8 @@ import pytest
 from ase.build import bulk
 
 from engine.cli import main
+from engine.errors import InputError
+from engine.run import from_file
 
 GOOD = """
 [system]
@@ -268,3 +270,41 @@ def test_the_command_itself(arguments, tmp_path):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr and done.stderr.strip()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_damage_is_never_a_traceback(seed, tmp_path, monkeypatch):
+    """Forty inputs with characters, words and lines lost, doubled or exchanged: each is good, or one line."""
+    monkeypatch.chdir(tmp_path)
+    rng, good = np.random.default_rng(seed), 0
+    words = ["[", "]", "=", '"', "true", "-1", "1e999", "nan", "{}", "[[]]", "''", "0", "\u00e9", "3 GPa"]
+    for _ in range(40):
+        lines = GOOD.splitlines()
+        for _ in range(rng.integers(1, 4)):
+            k = int(rng.integers(len(lines)))
+            kind = rng.integers(5)
+            if kind == 0:
+                del lines[k]
+            elif kind == 1:
+                lines.insert(int(rng.integers(len(lines))), lines[k])
+            elif kind == 2 and "=" in lines[k]:
+                lines[k] = lines[k].split("=")[0] + "= " + words[rng.integers(len(words))]
+            elif kind == 3 and lines[k]:
+                c = int(rng.integers(len(lines[k])))
+                lines[k] = lines[k][:c] + words[rng.integers(len(words))] + lines[k][c + int(rng.integers(3)):]
+            else:
+                j = int(rng.integers(len(lines)))
+                lines[k], lines[j] = lines[j], lines[k]
+        text = "\n".join(lines)
+        (tmp_path / "input.toml").write_text(text)
+        try:
+            job = from_file("input.toml")
+            job.build()
+            job.rehearse()
+            good += 1
+        except InputError as error:
+            assert len(str(error).splitlines()) == 1, (text, error)
+        except Exception as error:
+            raise AssertionError(f"{type(error).__name__}: {error}\n{text}") from error
+    assert 0 < good < 40
+    assert [p.name for p in tmp_path.iterdir()] == ["input.toml"]
