@@ -39,7 +39,8 @@ def add(rows, x, charges, system, scale, alpha, shift, slope, want, forces, ener
         r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
         r = math.sqrt(r2)
         per_charge = scale * (-math.erf(alpha * r) / r - shift - slope * r)
-        slope_r = scale * (math.erf(alpha * r) / r2 - 2.0 * alpha / math.sqrt(math.pi) * math.exp(-alpha * alpha * r2) / r - slope)
+        gauss = 2.0 * alpha / math.sqrt(math.pi) * math.exp(-alpha * alpha * r2)
+        slope_r = scale * (math.erf(alpha * r) / r2 - gauss / r - slope)
         q = charges[i] * charges[j]
         w = -q * slope_r / r
         for a in range(3):

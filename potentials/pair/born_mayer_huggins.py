@@ -27,5 +27,6 @@ class BornMayerHuggins(SpeciesPairs):
     sigma: LengthParameter = None
     C: parameter("eV*angstrom**6", "dipole–dipole dispersion") = 0.0
     D: parameter("eV*angstrom**8", "dipole–quadrupole dispersion") = 0.0
+    label = "potential 'born-mayer-huggins'"
     function = staticmethod(born_mayer_huggins)
     UNITS = {"A": "eV", "rho": "angstrom", "sigma": "angstrom", "C": "eV*angstrom**6", "D": "eV*angstrom**8"}

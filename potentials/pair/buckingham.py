@@ -24,5 +24,6 @@ class Buckingham(SpeciesPairs):
     A: EnergyParameter = None
     rho: LengthParameter = None
     C: parameter("eV*angstrom**6", "dispersion") = None
+    label = "potential 'buckingham'"
     function = staticmethod(buckingham)
     UNITS = {"A": "eV", "rho": "angstrom", "C": "eV*angstrom**6"}

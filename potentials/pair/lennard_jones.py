@@ -62,6 +62,7 @@ class LennardJones(SpeciesPairs):
     tail : add the mean effect of everything beyond the cutoff to energy and virial (with ``cut`` only)
     """
 
+    label = "potential 'lj'"
     UNITS = {"epsilon": "eV", "sigma": "angstrom"}
 
     epsilon: EnergyParameter = None

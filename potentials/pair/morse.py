@@ -20,5 +20,6 @@ class Morse(SpeciesPairs):
     depth: EnergyParameter = None
     alpha: parameter("1/angstrom", "inverse width") = None
     r0: LengthParameter = None
+    label = "potential 'morse'"
     function = staticmethod(morse)
     UNITS = {"depth": "eV", "alpha": "1/angstrom", "r0": "angstrom"}

@@ -67,6 +67,11 @@ def resolve(potential, species_names, units, rules):
             if name not in units:
                 raise InputError(f"{label}: pair '{'-'.join(names)}' has no parameter '{name}'{nearest(name, units)}; "
                                  f"it takes: {', '.join(units)}")
+            _number(table[name], units[name], f"{label}, pair '{'-'.join(names)}', '{name}'")
+    for name, unit in units.items():
+        value = getattr(potential, name)
+        for species in value if isinstance(value, dict) else ():
+            _number(value[species], unit, f"{label}, '{name}' of {species}")
     silent = set(_keys(label, {key: None for key in potential.none}))
     both = silent & set(pairs)
     if both:

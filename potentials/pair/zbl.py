@@ -50,6 +50,7 @@ class ZBL(SpeciesPairs):
     """inner and cutoff in Å; nuclear charges are those of the elements that species are named after."""
 
     inner: LengthParameter = None
+    label = "potential 'zbl'"
     function = staticmethod(zbl)
     UNITS = {"inner": "angstrom"}
 

@@ -12,12 +12,12 @@ from conftest import rattled, sheared
 
 from engine import registry
 from engine.testing import PotentialContract
-from potentials.dielectric import FixedCharges
-from potentials.dielectric_bonds import Bond, PolarizableBonds
-from potentials.dielectric_born import FixedBornCharges
 from potentials.ase_calculator import ASE
 from potentials.coulomb.dsf import DampedShiftedForce
 from potentials.coulomb.ewald import Ewald
+from potentials.dielectric import FixedCharges
+from potentials.dielectric_bonds import Bond, PolarizableBonds
+from potentials.dielectric_born import FixedBornCharges
 from potentials.eam.file_potentials import FinnisSinclairEAM, FuncflEAM, SetflEAM
 from potentials.eam.zhou import ZhouEAM
 from potentials.manybody.stillinger_weber import StillingerWeber

@@ -1,8 +1,8 @@
 """Analytic potentials against LAMMPS on the same atoms: energies to 1e-10 relative, forces to 1e-8 eV/Å."""
 
 import pytest
-from conftest import rattled, sheared
 from ase.build import bulk
+from conftest import rattled, sheared
 
 from engine import units
 from engine.testing import evaluate
@@ -46,7 +46,8 @@ LJ_PAIRS = ["pair_coeff 1 1 0.0104 3.4", "pair_coeff 2 2 0.0140 3.65"]
     ({"truncation": "cut", "tail": True}, ["pair_style lj/cut 8.5", "pair_coeff * * 0.0104 3.4", "pair_modify tail yes"]),
     ({"truncation": "shifted"}, ["pair_style lj/cut 8.5", "pair_coeff * * 0.0104 3.4", "pair_modify shift yes"]),
     ({"truncation": "force-shifted"}, ["pair_style lj/smooth/linear 8.5", "pair_coeff * * 0.0104 3.4"]),
-    ({"truncation": "smoothed", "inner": 6.0}, ["pair_style lj/smooth 6.0 8.5", "pair_coeff * * 0.0104 3.4", "pair_modify shift yes"]),
+    ({"truncation": "smoothed", "inner": 6.0},
+     ["pair_style lj/smooth 6.0 8.5", "pair_coeff * * 0.0104 3.4", "pair_modify shift yes"]),
 ], ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "")
 def test_lennard_jones(argon, options, commands):
     assert_like_lammps(evaluate(LennardJones(**LJ, **options), argon), lammps_evaluate(argon, commands))

@@ -74,7 +74,8 @@ def structure(folder, name, factors=(0.10, 0.25, 0.50)):
     types, x = (rows[:, 2], rows[:, 4:7]) if full else (rows[:, 1], rows[:, 2:5])
     charges = rows[:, 3] if full else np.zeros(len(rows))
     bonds = [(int(w[2]) - 1, int(w[3]) - 1) for w in sections.get("Bonds", [])]
-    return Structure(types.astype(int), x - box[:, 0], charges, np.diag(box[:, 1] - box[:, 0]), special(len(rows), bonds, factors))
+    cell = np.diag(box[:, 1] - box[:, 0])
+    return Structure(types.astype(int), x - box[:, 0], charges, cell, special(len(rows), bonds, factors))
 
 
 def special(n, bonds, factors):

@@ -7,9 +7,9 @@ import pytest
 from lammps_references import add_special, plain_file, reference, run, structure
 
 from engine import units
-from potentials.coulomb.ewald import Ewald
 from potentials.coulomb.dsf import DampedShiftedForce
-from potentials.coulomb.pairs import ScreenedPairs, screened, screened_shifted
+from potentials.coulomb.ewald import Ewald
+from potentials.coulomb.pairs import ScreenedPairs, screened
 from potentials.eam.file_potentials import FinnisSinclairEAM, FuncflEAM, SetflEAM
 from potentials.manybody.stillinger_weber import StillingerWeber
 from potentials.manybody.tersoff import Tersoff
