@@ -20,8 +20,9 @@ def say(row):
 
 def render(rows):
     """Rows as a Markdown table; a ratio short of its goal is set in italics."""
-    lines = ["| case | atoms | cores | precision | schedule | peer | ours | theirs | unit | ratio | spread | goal | force difference |",
-             "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    heads = ("case", "atoms", "cores", "precision", "schedule", "peer", "ours", "theirs", "unit", "ratio", "spread", "goal",
+             "force difference")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         goal = row["goal"]
         ratio = f"{row['ratio']:.2f}"

@@ -1,5 +1,6 @@
 """Full lists with both indices, shifts, vectors and distances, beside vesin and matscipy on the same core."""
 import time
+from functools import partial
 from importlib.metadata import version
 from statistics import median
 
@@ -24,7 +25,7 @@ def structures(quick):
 def in_turns(contestants):
     """Seconds of thread time {name: [a round each]}: the contestants are in one process and have one thread."""
     seconds = {name: [] for name in contestants}
-    for name, run in contestants.items():
+    for run in contestants.values():
         run()
     for _ in range(ROUNDS):
         for name, run in contestants.items():
@@ -50,13 +51,13 @@ def run(quick, say):
     for name, x, cell, cutoff in structures(quick):
         reused, fresh, finder = PairList(cutoff, reuse=True), PairList(cutoff), vesin.NeighborList(cutoff=cutoff, full_list=True)
         contestants = {
-            "reused": lambda: reused(x, cell), "fresh": lambda: fresh(x, cell),
-            "vesin": lambda: finder.compute(points=x, box=cell, periodic=True, quantities="ijSdD", copy=True)}
+            "reused": partial(reused, x, cell), "fresh": partial(fresh, x, cell),
+            "vesin": partial(finder.compute, points=x, box=cell, periodic=True, quantities="ijSdD", copy=True)}
         peers = {"vesin": f"vesin {version('vesin')}, copied out"}
         try:
             from matscipy.neighbours import neighbour_list
-            contestants["matscipy"] = lambda: neighbour_list("ijSdD", cutoff=cutoff, positions=x, cell=cell,
-                                                             pbc=np.ones(3, bool))
+            contestants["matscipy"] = partial(neighbour_list, "ijSdD", cutoff=cutoff, positions=x, cell=cell,
+                                              pbc=np.ones(3, bool))
             peers["matscipy"] = f"matscipy {version('matscipy')}"
         except ImportError:
             pass

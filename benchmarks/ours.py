@@ -45,9 +45,10 @@ class Engine:
 
     def run(self, steps):
         before = self.simulation.domain.rebuilds
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         self.simulation.run(steps)
-        return {"seconds": time.perf_counter() - begin, "rebuilds": self.simulation.domain.rebuilds - before}
+        return {"seconds": time.perf_counter() - begin, "cpu": time.process_time() - cpu,
+                "rebuilds": self.simulation.domain.rebuilds - before}
 
     def forces(self, path):
         """Save forces (n, 3) by tag and the energy at the present positions."""

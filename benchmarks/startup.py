@@ -31,8 +31,8 @@ def seconds(folder, cache):
     environment = dict(os.environ, ENGINE_CACHE=str(cache), NUMBA_CACHE_DIR=str(cache / "numba"))
     (folder / "input.toml").write_text(INPUT)
     begin = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", "from engine.cli import main; main()", "run", "--force", "input.toml"], cwd=folder,
-                          env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", "from engine.cli import main; main()", "run", "--force", "input.toml"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:] or done.stdout[-2000:])
     return time.perf_counter() - begin

@@ -208,7 +208,7 @@ class ClusterBuilder:
         return held[:size].reshape(shape)
 
     def build(self, x, n, system, n_systems, tags, role, radius):
-        """Clusters of rows x (n_all, 3), the first n owned, role (n_all − n,) of each ghost (`ghost_roles`), within `radius` Å."""
+        """Clusters of rows x (n_all, 3) within `radius` Å, the first n owned; role (n_all − n,) of ghosts: `ghost_roles`."""
         width, buffer = self.width, self._buffer
         low, high = np.full((n_systems, 3), np.inf), np.full((n_systems, 3), -np.inf)
         number = np.zeros(n_systems, np.int64)

@@ -73,8 +73,8 @@ def touches(packed, o, x, y, z, r2max):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def search(packed, filled, system_of, column_of, by_tag, lane_tags, box, radius, low, size, counts, first, bin_start, column_first,
-           column_start, from_block, to_block, k, k_end, start, stop, neighbors, km, km_end, mask_start, mask_stop,
+def search(packed, filled, system_of, column_of, by_tag, lane_tags, box, radius, low, size, counts, first, bin_start,
+           column_first, column_start, from_block, to_block, k, k_end, start, stop, neighbors, km, km_end, mask_start, mask_stop,
            mask_neighbors, masks):
     """List the clusters faced by blocks `from_block` … `to_block` − 1, into neighbors[k:k_end] and
     masks[km:km_end] as far as those reach (neighbors[k_end] is scratch); returns where the lists end or would end."""

@@ -47,8 +47,8 @@ def _drop_by_tag(indices, begin, end, tag, tags, key):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def search(x, system, tags, key, by_tag, sorted_x, sorted_row, sorted_key, low, counts, width, first, start, half, radius, from_atom,
-           to_atom, offsets, indices, total):
+def search(x, system, tags, key, by_tag, sorted_x, sorted_row, sorted_key, low, counts, width, first, start, half, radius,
+           from_atom, to_atom, offsets, indices, total):
     """List the rows within `radius` of owned atoms from_atom … to_atom − 1 from indices[total] on, as far as there is
     room; returns where the list ends or would end. offsets (n + 1,) gets where each atom's list begins and ends."""
     r2max = radius * radius

@@ -115,9 +115,9 @@ def species_rows(species, neighbors, k, own, rows, m, place):
 @njit(cache=True, nogil=True, error_model="numpy")
 def densities(n, records, scale, offsets, indices, species, cutoff2, per_r, table, rows, rho, near, near_start,
               distances):
-    """Add densities to rho (n_all + 1,), species as long, and store neighbors inside the cutoff, padded to whole registers with row
-    n_all: of atom i near[near_start[i]:near_start[i + 1]]. `distances` is room for BATCH times the
-    longest list and 2 WIDTH."""
+    """Add densities to rho (n_all + 1,), species as long, and store neighbors inside the cutoff, of atom i
+    near[near_start[i]:near_start[i + 1]], padded to whole registers with row n_all. `distances` has room for BATCH times
+    the longest list and 2 WIDTH."""
     dummy = np.int32(rho.shape[0] - 1)
     r2max, far, step, last = real(cutoff2), splat(real(cutoff2), WIDTH), real(per_r), splat(real(rows - 1), WIDTH)
     place, counts = np.empty(WIDTH, np.int32), np.empty(BATCH, np.int64)
