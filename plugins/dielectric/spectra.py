@@ -48,6 +48,7 @@ class Spectrum(EvenObserver):
 
     TOTALS = ("buffer", "total", "square", "blocks", "sums", *EvenObserver.CLOCK)
     blocks = 0
+    centred = True  # is a block's mean taken off?
 
     def signal(self, simulation):
         raise TypeError(f"{type(self).__name__} has no signal")
@@ -70,7 +71,7 @@ class Spectrum(EvenObserver):
 
     def _transform(self):
         window = np.hanning(self.block + 1)[:-1]
-        x = (self.buffer - self.buffer.mean(0)) * window[:, None, None]
+        x = (self.buffer - self.centred * self.buffer.mean(0)) * window[:, None, None]
         transform = np.moveaxis(np.fft.rfft(x, axis=0), 0, -1) * self.interval
         power = self.collect(transform) / (self.interval * (window**2).sum())
         if not self.blocks:
@@ -93,6 +94,12 @@ class Spectrum(EvenObserver):
         return self.spectra(2 * np.pi * frequency, S, error, units.kB * temperature[:, None], volume[:, None])
 
 
+def current(simulation):
+    """(S, 3) e·Å/ps, Σ Z*·v"""
+    state, Z = simulation.state, simulation.quantity("born_charges")
+    return state.sum_by_system(np.einsum("nab,nb->na", Z, state.velocities * (1000.0 * units.fs)))
+
+
 @dataclass(kw_only=True)
 class Infrared(Spectrum):
     """source : "polarization", or "current" (Σ Z*·v, needs Born charges) for charges that wander"""
@@ -108,8 +115,7 @@ class Infrared(Spectrum):
     def signal(self, simulation):
         if self.source == "polarization":
             return simulation.quantity("polarization")
-        state, Z = simulation.state, simulation.quantity("born_charges")
-        return state.sum_by_system(np.einsum("nab,nb->na", Z, state.velocities * (1000.0 * units.fs)))
+        return current(simulation)
 
     def spectra(self, omega, S, error, kT, volume):
         safe = np.where(omega > 0, omega, 1.0)
@@ -155,12 +161,31 @@ class Raman(Spectrum):
         }
 
 
-def conductivity_from(potentials):
-    """Refuse a conductivity where the polarization is a function of the structure: a current that never ends is not in it."""
-    for name, potential in potentials.items():
-        if "field" in potential.capabilities().takes and not getattr(potential, "itinerant", False):
-            raise InputError(
-                f"the polarization of potential '{name}' is a single-valued function of the structure, so that its time "
-                "derivative averages to zero: it has no direct current, and a conductivity cannot be had from it; use a "
-                "model of charges that carries P through the boundaries"
-            )
+@dataclass(kw_only=True)
+class Conductivity(Spectrum):
+    """σ(ω) = S_J/(6 V kT), J = Σ Z*·v: Green and Kubo's formula; its first entry is the direct current's."""
+
+    kind = "conductivity"
+    needs = frozenset({"born_charges"})
+    centred = False
+
+    def start(self, simulation):
+        super().start(simulation)
+        for name, potential in simulation.potentials.items():
+            if "field" in potential.capabilities().takes and not getattr(potential, "itinerant", False):
+                raise InputError(
+                    f"hook 'conductivity': the polarization of potential '{name}' is a single-valued function of the structure, so "
+                    "that its time derivative averages to zero: there is no direct current in it; use fixed-charges, which carry "
+                    "P through the boundaries"
+                )
+
+    def signal(self, simulation):
+        return current(simulation)
+
+    def spectra(self, omega, S, error, kT, volume):
+        siemens = 1602.176634 / (6 * volume * kT)  # e²/(eV·Å·ps) in S/m
+        return {
+            "frequency": Series(omega / (2 * np.pi), "THz"),
+            "conductivity": Series(per_system(siemens * S.sum(1)), "S/m", "frequency"),
+            "conductivity_error": Series(per_system(siemens * np.sqrt((error**2).sum(1))), "S/m", "frequency"),
+        }

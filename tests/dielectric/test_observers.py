@@ -15,9 +15,9 @@ from integrators.langevin import Langevin
 from integrators.nve import NVE
 from plugins.dielectric.hysteresis import Hysteresis, crossing
 from plugins.dielectric.permittivity import Permittivity, finite_field
-from plugins.dielectric.spectra import WAVENUMBER, Infrared, Raman, conductivity_from
+from plugins.dielectric.spectra import WAVENUMBER, Conductivity, Infrared, Raman
 from potentials.dielectric import FixedCharges
-from potentials.dielectric_bonds import PolarizableBonds
+from potentials.dielectric_bonds import Bond, PolarizableBonds
 from potentials.fields import Constant, Sine
 
 STIFFNESS, MASS, CHARGE, LENGTH = 4.0, 20.0, 1.3, 12.0
@@ -143,12 +143,45 @@ def test_raman_of_a_breathing_trace():
             expected * 0.004 / (np.hanning(257)[:-1] ** 2).sum())
 
 
+def test_conductivity_of_free_ions():
+    """Ions that only feel friction: σ(ω) = n q²/(m γ)/(1 + ω²/γ²)."""
+    count, friction = 6, 0.02
+    sim = ions(count, 300, systems=40, stiffness=(0.0, 0.0, 0.0))
+    hook = Conductivity(every=2, block=1024)
+    sim.hooks.append(hook)
+    sim.set_integrator(Langevin(timestep=2.0, temperature=300, friction=friction))
+    sim.run(2 * 1024)
+    sigma = hook.result(sim)["conductivity"].values.mean(0)
+    exact = count * CHARGE**2 / (LENGTH**3 * MASS * friction) * units.fs**2 * 1000 * 1602.176634
+    assert sigma[0] == pytest.approx(exact, rel=0.3)
+    omega = 2 * np.pi * hook.result(sim)["frequency"].values / 1000  # 1/fs
+    low = omega < 1.5 * friction
+    assert sigma[low].mean() == pytest.approx((exact / (1 + (omega[low] / friction) ** 2)).mean(), rel=0.1)
+
+
 def test_conductivity_is_refused_for_a_polarization_of_the_structure():
-    bonds = PolarizableBonds([])
-    bonds.bind(["Na"])
+    sim = ions(2, 300)
+    sim.potentials["bonds"] = PolarizableBonds([])
+    sim.potentials["bonds"].bind(["Na"])
     with pytest.raises(InputError, match="no direct current"):
-        conductivity_from({"bonds": bonds})
-    conductivity_from({"charges": FixedCharges()})
+        Conductivity().start(sim)
+
+
+def test_polarization_of_a_local_model_does_not_jump_at_the_boundary():
+    """Atoms that are carried through the cell: charges take P along, bonds come back to where they were."""
+    atoms = Atoms("NaCl", positions=[[0, 0, 0], [0, 0.4, 2.2]], cell=[8.0, 8, 8], pbc=True)
+    bonds = PolarizableBonds([Bond("Na-Cl", charge=0.5, parallel=0.2, length=2.4)])
+    sim = Simulation(state_from_atoms(atoms), {"bonds": bonds, "charges": FixedCharges({"Na": 1.0, "Cl": 0.0})})
+    start = sim.quantity("polarization")[0].copy()
+    step, last = np.array([0.0, 0.13, 0.3]), start
+    for k in range(1, 60):
+        sim.state.positions[: sim.state.n] += step
+        sim.domain.invalidate()
+        sim.forces.stale = True
+        P = sim.quantity("polarization")[0].copy()
+        assert np.allclose(P - last, step, atol=1e-10)  # of the one charged atom; the bond's does not change
+        last = P
+    assert sim.state.images.any()
 
 
 def test_columns_of_the_thermo_table():
