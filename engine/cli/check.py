@@ -29,7 +29,8 @@ def check(
     seconds = _seconds_of_a_step(sim)
     pairs = {f"{kind} list of {cutoff:g} Å": len(csr.indices) for (kind, cutoff), csr in sim.domain.neighbors._lists.items()}
     steps = sum(stage.steps for stage in job.stages)
-    console.print(f"atoms                {state.n} ({', '.join(state.species_names)}), {state.n_ghost} ghosts, {state.n_systems} system(s)")
+    console.print(f"atoms                {state.n} ({', '.join(state.species_names)}), {state.n_ghost} ghosts, "
+                  f"{state.n_systems} system(s)")
     console.print(f"degrees of freedom   {_freedom(sim)}")
     console.print(f"neighbors            {pairs or 'no lists'}", markup=False)
     console.print(f"memory               {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")

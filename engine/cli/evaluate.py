@@ -34,7 +34,8 @@ def evaluate(
     wanted = frozenset({"energy", "virial"}) & sim.forces.provides
     sim.forces.all_levels(wanted)
     energy, forces = sim.forces.total("energy"), sim.forces.total("forces")
-    console.print(f"{'system':>6} {'atoms':>8} {'energy [eV]':>20} {'largest force [eV/Å]':>21}   virial xx yy zz yz xz xy [eV]", markup=False)
+    titles = f"{'system':>6} {'atoms':>8} {'energy [eV]':>20} {'largest force [eV/Å]':>21}   virial xx yy zz yz xz xy [eV]"
+    console.print(titles, markup=False)
     counts = sim.atoms_per_system().astype(int)
     largest = np.zeros(sim.state.n_systems)
     np.maximum.at(largest, sim.state.system[: sim.state.n], np.linalg.norm(forces, axis=1))

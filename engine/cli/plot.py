@@ -82,7 +82,8 @@ def read(output, only=None):
     found = {name: panels for name, panels in found.items() if panels}
     for name in only or ():
         if name not in found:
-            raise InputError(f"{output} has nothing called '{name}'{nearest(name, found)}; it has: {', '.join(found) or 'nothing'}")
+            known = ", ".join(found) or "nothing"
+            raise InputError(f"{output} has nothing called '{name}'{nearest(name, found)}; it has: {known}")
     if not found:
         raise InputError(f"{output} has neither a thermo table nor observers to draw")
     return {name: panels for name, panels in found.items() if not only or name in only}

@@ -1,7 +1,7 @@
 """Columns of the thermo table: a name, what it is in which unit, what it needs, how it is computed and shown."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 
@@ -64,5 +64,6 @@ def choose(names, simulation):
             names.append("volume")
     for name in names:
         if name not in COLUMNS:
-            raise InputError(f"output.columns: there is no column '{name}'{nearest(name, COLUMNS)}; there are: {', '.join(COLUMNS)}")
+            raise InputError(f"output.columns: there is no column '{name}'{nearest(name, COLUMNS)}; "
+                             f"there are: {', '.join(COLUMNS)}")
     return [COLUMNS[name] for name in dict.fromkeys(["step", *names])]

@@ -80,7 +80,8 @@ class RunFile:
         ours = self.file.create_group("engine")
         ours.attrs["input"] = resolved_input
         ours.attrs["seed"] = seed
-        ours.attrs["versions"] = f"engine-md {engine.__version__}, python {platform.python_version()}, numpy {np.__version__}, numba {numba.__version__}"
+        ours.attrs["versions"] = (f"engine-md {engine.__version__}, python {platform.python_version()}, "
+                                  f"numpy {np.__version__}, numba {numba.__version__}")
 
     def append(self, where, row, dtype=None, unit=None, compress=False):
         """Add `row` as the next entry of the dataset `where`, making it first if need be."""

@@ -35,7 +35,8 @@ class ThermoTable(Hook):
             raise InputError(f"output.columns: {', '.join(names)} cannot be shown: there is no volume where a direction is open")
         if missing:
             names = [c.name for c in self.columns if c.needs & missing]
-            raise InputError(f"output.columns: {', '.join(names)} cannot be shown: the potentials provide no {', '.join(missing)}")
+            raise InputError(f"output.columns: {', '.join(names)} cannot be shown: "
+                             f"the potentials provide no {', '.join(missing)}")
         if self.show:
             self.show(self.header())
 

@@ -56,7 +56,8 @@ def folder_with_input(folder, text=INPUT):
 
 
 def engine(*arguments, cwd, **options):
-    return subprocess.run([sys.executable, "-m", "engine", *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, **options)
+    command = [sys.executable, "-m", "engine", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
 
 
 def killed(folders, plans, tmp_path):
@@ -190,7 +191,8 @@ def one_line(done, *words, code=2):
     assert len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
 
 
-LONG = INPUT.replace("thermo = 5", "thermo = 1").replace("trajectory = 10", "trajectory = 1").replace("steps = 100", "steps = 3000")
+LONG = INPUT.replace("steps = 100", "steps = 3000")
+LONG = LONG.replace("thermo = 5", "thermo = 1").replace("trajectory = 10", "trajectory = 1")
 
 
 def good_checkpoint(folder):
