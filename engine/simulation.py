@@ -16,7 +16,7 @@ from engine.config import plugins
 from engine.config.ramp import check_systems
 from engine.contracts import PER_ATOM, Account, Hook
 from engine.domain.domain import Domain
-from engine.domain.migration import merged, share_out, take_share
+from engine.domain.migration import combined, merged, share_out, take_share
 from engine.electric import Electric
 from engine.errors import InputError, PhysicsError, nearest
 from engine.forces import Forces
@@ -301,7 +301,9 @@ class Simulation:
             self.load_state_dict(data["trees"][str(self.comm.rank)])
             return
         trees = [data["trees"][str(k)] for k in range(int(data["ranks"]))]
-        self.load_state_dict({**trees[0], "state": merged([t["state"] for t in trees]),
+        hooks = {name: combined(part, [t["hooks"][name] for t in trees], self.comm.rank)
+                 for name, part in _named(self.hooks) if name in trees[0]["hooks"]}
+        self.load_state_dict({**trees[0], "state": merged([t["state"] for t in trees]), "hooks": hooks,
                               "domain": {**trees[0]["domain"], "built": False}})
         take_share(self.state, self.comm)
         self.domain.invalidate()

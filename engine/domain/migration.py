@@ -68,3 +68,10 @@ def _unpack(rows, attributes):
 def merged(trees):
     """One state's tree from those of all ranks: their atoms one after another, all else as on rank 0."""
     return {**trees[0], "atoms": {name: np.concatenate([t["atoms"][name] for t in trees]) for name in trees[0]["atoms"]}}
+
+
+def combined(part, trees, rank):
+    """What rank `rank` of another number of ranks takes over of a part's trees: totals that every rank keeps for its own atoms,
+    which the part names in ``PARTIAL``, go to rank 0 together; all else is the same on all ranks."""
+    shares = [name for name in getattr(part, "PARTIAL", ()) if name in trees[0]]
+    return {**trees[0], **{n: sum(t[n] for t in trees) if rank == 0 else np.zeros_like(trees[0][n]) for n in shares}}

@@ -34,7 +34,8 @@ class Observer(Hook):
     name : group in the run's file, ``observers/NAME``; by default the kind of observer
 
     A subclass has `kind`, `observe(simulation)`, and `result(simulation)`, {name: Series}, which every rank calls and whose
-    sums over ranks are its own business. `TOTALS` names the arrays that a checkpoint keeps.
+    sums over ranks are its own business. `TOTALS` names the arrays that a checkpoint keeps, `PARTIAL` those
+    among them that hold this rank's own atoms' share.
     """
 
     every: PositiveInt = 10
@@ -46,6 +47,7 @@ class Observer(Hook):
     file = None  # ``engine.output.file.RunFile`` on rank 0 of a run that has one
     samples = 0
     TOTALS = ()
+    PARTIAL = ()
 
     @property
     def label(self):

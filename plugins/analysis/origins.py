@@ -50,6 +50,7 @@ class FromOrigins(EvenObserver):
     group: str = "all"
 
     TOTALS = ("total", "weight", "born", *EvenObserver.CLOCK)
+    PARTIAL = ("total", "weight")
     difference = False
 
     def vectors(self, simulation):

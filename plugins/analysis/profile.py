@@ -27,6 +27,7 @@ class Profile(Observer):
 
     kind = "profile"
     TOTALS = ("number", "mass", "energy", "free", "momentum", "cell")
+    PARTIAL = ("number", "mass", "energy", "free", "momentum")
 
     def start(self, simulation):
         super().start(simulation)

@@ -41,6 +41,7 @@ class RadialDistribution(Observer):
 
     kind = "rdf"
     TOTALS = ("counts", "pairs", "atoms")
+    PARTIAL = ("counts",)
 
     @property
     def reach(self):

@@ -36,6 +36,15 @@ barostat = { kind = "cell-rescaling", pressure = 0.5, time = 200 }
 integrator = "nve"
 steps = 40
 timestep = 2.0
+[[hook]]
+kind = "rdf"
+every = 5
+[[hook]]
+kind = "msd"
+every = 5
+[[hook]]
+kind = "profile"
+every = 5
 """
 
 
