@@ -31,7 +31,7 @@ fix 1 all nve
 thermo 100
 timestep 0.005
 """, {"class": "potentials.pair.lennard_jones:LennardJones", "epsilon": 1.0, "sigma": 1.0, "cutoff": 2.5}, "Ar", 1.0,
-        0.005 * 10.18050571, 1.0, 0.3, 20, (0.2, 0.3, 0.4, 0.5, 0.6), ("lj/cut/opt", "lj/cut", "lj/cut/omp"), 1000,
+        0.005 * 10.18050571, 1.0, 0.3, 20, (0.2, 0.3, 0.4, 0.5, 0.6), ("lj/cut/opt", "lj/cut", "lj/cut/omp"), 500,
         {"double": 2.5, "mixed": 3.3})
 
 

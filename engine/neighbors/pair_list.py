@@ -110,7 +110,8 @@ class PairList:
             a = self._arrays
             total = _emit(records.ravel(), x, system, key, sorted_x, sorted_row, sorted_key, bins.low, bins.counts,
                           bins.width, bins.first, bins.start, self.cutoff, 0, n, sources, shift.ravel(),
-                          np.empty(n + 1, np.int64), self._found, 0, a.first, a.second, a.shifts.ravel(), a.distances, a.vectors.ravel())
+                          np.empty(n + 1, np.int64), self._found, 0, a.first, a.second, a.shifts.ravel(),
+                          a.distances, a.vectors.ravel())
             if total < 0:
                 self._found = np.zeros(-2 * total + 64, np.int32)
             elif total > room - WIDTH:
