@@ -75,6 +75,8 @@ def longest_step(omega, kappa):
     """Δt of the equation above, in the units of 1/ω."""
     if omega <= 0:
         return 2 / np.sqrt(kappa) if kappa > 0 else np.inf
+    if kappa <= 0:
+        return np.pi / omega
     return brentq(lambda t: omega * t + 2 * np.arctan(0.5 * kappa * t / omega) - np.pi, 0.0, np.pi / omega)
 
 
