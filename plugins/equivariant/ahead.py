@@ -45,12 +45,17 @@ def _local(model):
 
 
 def _layer(model, k):
-    """Layer k forward, and its vector–Jacobian product, which recomputes it, so that nothing is kept between calls."""
-    def forward(features, vectors, rows, species, around):
-        return model.layer(k, features, vectors, rows, species, around)
+    """Layer k forward, and its vector–Jacobian product, which recomputes it, so that nothing is kept between calls.
 
-    def product(features, vectors, rows, species, around, g):
-        return torch.func.vjp(lambda f, v: forward(f, v, rows, species, around), features, vectors)[1](g)
+    Features of owned atoms and of ghosts (two at least) are two arguments, as their numbers are independent.
+    """
+    def forward(owned, ghosts, vectors, rows, species, around):
+        return model.layer(k, torch.cat([owned, ghosts]), vectors, rows, species, around)
+
+    def product(owned, ghosts, vectors, rows, species, around, g):
+        def layer(o, h, v):
+            return forward(o, h, v, rows, species, around)
+        return torch.func.vjp(layer, owned, ghosts, vectors)[1](g)
     return forward, product
 
 
@@ -82,7 +87,7 @@ def examples(model, atoms=6, neighbours=8, ghosts=5, seed=0):
     vectors = torch.tensor(direction / np.linalg.norm(direction, axis=-1, keepdims=True) * length, dtype=dtype)
     species = torch.tensor(rng.integers(0, len(d.species), atoms))
     around = torch.tensor(rng.integers(0, len(d.species), (atoms, neighbours)))
-    a, n, r = (torch.export.Dim(name, min=2, max=2**30) for name in ("atoms", "neighbours", "rows"))
+    a, n, h = (torch.export.Dim(name, min=2, max=2**30) for name in ("atoms", "neighbours", "ghosts"))
     edge = {0: a, 1: n}
     if d.architecture == "local":
         return {"whole": ((vectors, species, around), (edge, {0: a}, edge))}
@@ -91,9 +96,10 @@ def examples(model, atoms=6, neighbours=8, ghosts=5, seed=0):
     for k in range(d.layers):
         layer = model.interactions[k]
         size = [sum(2 * l + 1 for l, _ in irreps) for irreps in (layer.irreps_in, layer.irreps_out)]
-        features = torch.tensor(rng.normal(size=(atoms + ghosts, d.channels, size[0])), dtype=dtype)
+        owned, others = (torch.tensor(rng.normal(size=(count, d.channels, size[0])), dtype=dtype)
+                         for count in (atoms, ghosts))
         g = torch.tensor(rng.normal(size=(atoms, d.channels, size[1])), dtype=dtype)
-        common, axes = (features, vectors, rows, species, around), ({0: r}, edge, edge, {0: a}, edge)
+        common, axes = (owned, others, vectors, rows, species, around), ({0: a}, {0: h}, edge, edge, {0: a}, edge)
         out[f"forward{k}"] = common, axes
         out[f"product{k}"] = (*common, g), (*axes, {0: a})
     out["finish"] = (torch.tensor(rng.normal(size=(atoms, d.channels, 1)), dtype=dtype), species), ({0: a}, {0: a})

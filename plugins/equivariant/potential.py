@@ -99,7 +99,7 @@ class Equivariant(Potential):
 
     def capabilities(self):
         if self.description.architecture == "local":
-            provides = PROVIDES | ({"atom_virial"} if self._kernel and not self.description.zbl else set())
+            provides = PROVIDES | ({"atom_virial"} if self._kernel else set())
             return Capabilities(self.description.cutoff, "full", "local", provides=provides)
         return Capabilities(self.description.cutoff, "full", "message passing", self.description.layers,
                             provides=PROVIDES, heat_flux=False)

@@ -83,17 +83,25 @@ class TorchRunner:
         run, centre, all_rows = self.packages, species[:n], len(species)
         if "whole" in run:
             return run["whole"](vectors, centre, around)
-        features, kept, layers = self.model.start(species), [], self.description.layers
+        more = max(2 - (all_rows - n), 0)  # compiled code wants two ghosts at least
+        neighbours = torch.where(neighbours == all_rows, all_rows + more, neighbours)
+        rest = vectors, neighbours, centre, around
+
+        def split(features):
+            return features[:n].contiguous(), torch.cat([features[n:], features.new_zeros(more, *features.shape[1:])])
+
+        features, kept, layers = split(self.model.start(species)), [], self.description.layers
         for k in range(layers):
             kept.append(features)
-            leaving = run[f"forward{k}"](features, vectors, neighbours, centre, around)
-            features = self._exchange(leaving, all_rows, halo) if k < layers - 1 else leaving
-        each, g = run["finish"](features, centre)
+            leaving = run[f"forward{k}"](*features, *rest)
+            if k < layers - 1:
+                features = split(self._exchange(leaving, all_rows, halo))
+        each, g = run["finish"](leaving, centre)
         total = torch.zeros_like(vectors)
         for k in range(layers - 1, -1, -1):
-            on_rows, on_edges = run[f"product{k}"](kept[k], vectors, neighbours, centre, around, g.contiguous())
+            owned, ghosts, on_edges = run[f"product{k}"](*kept[k], *rest, g.contiguous())
             total += on_edges
-            g = self._gather(on_rows, n, halo) if k else None
+            g = self._gather(torch.cat([owned, ghosts])[:all_rows], n, halo) if k else None
         return each, total
 
     def _exchange(self, leaving, all_rows, halo):

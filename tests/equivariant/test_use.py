@@ -19,6 +19,7 @@ from plugins.equivariant.description import Description
 from plugins.equivariant.models import build
 from plugins.equivariant.potential import Equivariant
 from plugins.equivariant.screening import relax_files
+from plugins.equivariant.torch_runner import TorchRunner
 
 
 def toml(table):
@@ -161,6 +162,21 @@ def test_packages_from_outside_need_trust_and_the_right_machine(tmp_path):
     (tmp_path / "package/whole.pt2").write_bytes(b"PK truncated")
     with pytest.raises(InputError, match="whole.pt2 cannot be loaded"):
         ahead.load_packages(tmp_path / "package", d, arrays)
+
+
+@pytest.mark.parametrize("architecture", ["local", "message-passing"])
+def test_segments_that_are_compiled_are_those_of_the_model(tmp_path, architecture):
+    """What is compiled ahead of time, run uncompiled through the path that compiled code takes."""
+    settings = {k: v for k, v in SMALL.items() if k not in ("channels", "features")}
+    model = build(Description(architecture=architecture, l_max=1, layers=2, channels=4, features=8, **settings))
+    folder.save(tmp_path, model.description, folder.from_model(model))
+    needs = {"energy", "forces", "virial"}
+    plain, other = Equivariant(str(tmp_path), backend="torch"), Equivariant(str(tmp_path), backend="torch")
+    packages = ahead.functions(model.requires_grad_(False))
+    other._runner = TorchRunner(other.description, other.arrays, packages=packages)
+    for atoms in (box(), Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.1]])):
+        a, b = (testing.evaluate(p, atoms, needs if atoms.pbc.all() else {"energy", "forces"}) for p in (plain, other))
+        assert np.allclose(a.energy, b.energy, atol=1e-12) and np.allclose(a.forces, b.forces, atol=1e-11)
 
 
 @pytest.mark.slow

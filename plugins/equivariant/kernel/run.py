@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.kernels import compiled, simd_types
+from engine.errors import InputError
+from engine.kernels import compiled, simd_math, simd_types
 from plugins.equivariant.description import Description
 from plugins.equivariant.kernel import memory, plan, source, weights
 
@@ -17,7 +18,7 @@ TILE = 192  # edges
 
 def _watched():
     """Hash of the sources that the generated text imports from: a change there makes a new file."""
-    text = "".join(Path(module.__file__).read_text() for module in (simd_types, memory))
+    text = "".join(Path(module.__file__).read_text() for module in (simd_types, simd_math, memory))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -29,6 +30,10 @@ class Kernel:
         self.dtype = np.dtype(description.dtype)
         lanes = simd_types.register_bits() // (8 * self.dtype.itemsize)
         self.plan = plan.make(description, lanes)
+        if self.dtype == np.float32 and self.plan.vectors["radial"] + len(description.species) ** 2 * description.bessel \
+                * self.plan.buffers["two_h0"] >= 2**24:
+            raise InputError(f"a model of {len(description.species)} species with embedding_width = "
+                             f"{description.embedding_width} is too wide for the kernel; use backend = \"compiled\"")
         self.data = weights.fold(self.plan, arrays).astype(self.dtype)
         self.table = np.concatenate([x.entries[:, 1:] for x in self.plan.products]).astype(np.int64)
         self.scales = np.asarray(arrays["scales"], float)
