@@ -3,15 +3,16 @@ arXiv 2503.09814, section iv, which has people do this by hand).
 
 A few sizes of the wanted matter run for a second each. Time and memory are then
 
-    step(n) = a + b n,    memory(n) = m + c n,    step(n, R ranks) = step(n/R) + messages
+    step(n) = a + b n + s n^(2/3),    memory(n) = m + c n,    step(n, R ranks) = step(n/R) + messages
 
 | symbol | meaning |
 |---|---|
 | a | what every step costs whatever its size: Python, calls, the model's own overhead |
-| b | time for each atom: forces, lists, ghosts, moving |
+| b | time for each atom: forces, lists, moving |
+| s | time for each atom at the surface: ghosts |
 | messages | six a step each way, with the latency and bandwidth of shared memory between ranks |
 
-n/R atoms on one rank are measured as a brick of their own, so what ghosts cost is in b and in the smallest sizes.
+n/R atoms on one rank cost what a brick of their own does, ghosts included.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import hashlib
 import json
 import os
 import platform
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from engine.errors import InputError
 from engine.kernels.compiled import cache_folder
 from engine.simulation import Simulation
 from integrators.nve import NVE
+from plugins.estimate.clock import clock
 
 LATENCY, BANDWIDTH = 3e-6, 4e9  # s a message, bytes/s: shared memory, two ranks
 MESSAGES = 12  # a step: six faces, positions out and forces back
@@ -39,13 +40,14 @@ MESSAGES = 12  # a step: six faces, positions out and forces back
 
 @dataclass
 class Calibration:
-    """sizes (k,), seconds (k,) a step, bytes (k,) of the process; fitted a, b, m, c; timestep fs; density of ghosts."""
+    """sizes (k,), seconds (k,) a step, bytes (k,) of the process; a, b, s, m, c as above, from least squares."""
 
     sizes: list[int]
     seconds: list[float]
     bytes: list[int]
     a: float
     b: float
+    s: float
     m: float
     c: float
     ghosts: float  # Å a side that a brick grows by (cutoff and skin)
@@ -55,7 +57,7 @@ class Calibration:
     def step(self, atoms, ranks=1):
         """Seconds a step for `atoms` spread over `ranks`."""
         own = atoms / ranks
-        seconds = self._interpolate(own, self.seconds, self.a, self.b)
+        seconds = self._alone(own)
         if ranks > 1:
             side = (own / self.density) ** (1 / 3)
             shell = ((side + 2 * self.ghosts) ** 3 - side**3) * self.density
@@ -71,20 +73,23 @@ class Calibration:
         own = atoms / ranks
         if available and self.memory(atoms, ranks) > available:
             return "memory: does not fit"
-        if self.a > self.b * own:
+        if self.a > self._fit(own) - self.a:
             return "overhead of a step: more atoms cost nothing, more ranks gain nothing"
         side = (own / self.density) ** (1 / 3)
         if ranks > 1 and side < 2 * self.ghosts:
             return "ghosts: bricks are smaller than twice the cutoff"
         return "forces"
 
-    def _interpolate(self, n, values, first, slope):
-        """Between measured sizes what was measured, outside of them the line."""
-        if self.sizes[0] <= n <= self.sizes[-1]:
-            return float(np.interp(n, self.sizes, values))
+    def _fit(self, n):
+        return self.a + self.b * n + self.s * n ** (2 / 3)
+
+    def _alone(self, n):
+        """On one rank: between measured sizes what was measured, outside of them the fit, shifted to join it."""
         if n > self.sizes[-1]:
-            return values[-1] + slope * (n - self.sizes[-1])
-        return max(first + slope * n, values[0] - slope * (self.sizes[0] - n), 0.0)
+            return self.seconds[-1] + self._fit(n) - self._fit(self.sizes[-1])
+        if n < self.sizes[0]:
+            return self.seconds[0] * self._fit(n) / self._fit(self.sizes[0])
+        return float(np.interp(n, self.sizes, self.seconds))
 
 
 def calibrate(potentials, atoms, timestep, seconds=1.0, largest=None, temperature=300.0, skin=None):
@@ -110,11 +115,11 @@ def calibrate(potentials, atoms, timestep, seconds=1.0, largest=None, temperatur
         sizes.append(n)
         memory.append(_resident())
         reach = sim.domain.cutoff + sim.domain.skin
-    a, b = _line(sizes, times, relative=True)
-    m, c = _line(sizes, memory, relative=False)
+    a, b, s = _least_squares(sizes, times, (0, 1, 2 / 3), relative=True)
+    m, c = _least_squares(sizes, memory, (0, 1), relative=False)
     density = len(atoms) / atoms.get_volume()
     threads = max([info["num_threads"] for info in threadpool_info()], default=1)
-    return Calibration(sizes, times, memory, a, b, m, c, reach, density, threads)
+    return Calibration(sizes, times, memory, a, b, s, m, c, reach, float(density), threads)
 
 
 def _factors():
@@ -129,15 +134,15 @@ def _factors():
 def _step_seconds(sim, seconds):
     """Median over chunks of the time of a step, rebuilds included."""
     sim.run(3)
-    begin = time.perf_counter()
+    begin = clock()
     sim.run(2)
-    one = max((time.perf_counter() - begin) / 2, 1e-6)
+    one = max((clock() - begin) / 2, 1e-6)
     chunk = max(int(seconds / 5 / one), 2)
     found = []
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = clock()
         sim.run(chunk)
-        found.append((time.perf_counter() - begin) / chunk)
+        found.append((clock() - begin) / chunk)
     return float(np.median(found))
 
 
@@ -158,16 +163,17 @@ def available_memory():
     return 1024 * int(next(line for line in info.read_text().splitlines() if "MemAvailable" in line).split()[1])
 
 
-def _line(x, y, relative):
-    """Least squares y ≈ first + slope x, both not negative; errors relative to y where asked."""
+def _least_squares(x, y, powers, relative):
+    """Coefficients c_k ≥ 0 of y ≈ Σ c_k x^power_k; errors relative to y where asked. One point alone gives the second."""
     from scipy.optimize import nnls
 
     x, y = np.asarray(x, float), np.asarray(y, float)
     if len(x) == 1:
-        return 0.0, float(y[0] / x[0])
+        return (0.0, float(y[0] / x[0]), 0.0)[: len(powers)]
     weight = 1 / y if relative else np.full(len(y), 1 / y.mean())
-    (first, slope), _ = nnls(np.stack([weight, x * weight], 1), y * weight)
-    return float(first), float(slope)
+    scales = x[-1] ** np.array(powers)
+    found, _ = nnls((x[:, None] ** np.array(powers) / scales) * weight[:, None], y * weight)
+    return tuple(float(v) for v in found / scales)
 
 
 # -- kept between calls ------------------------------------------------------------------------------------------------------

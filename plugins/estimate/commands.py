@@ -64,7 +64,7 @@ def estimate(
     found, timestep = calibration.for_input(job, again)
     sizes = _numbers(atoms, "--atoms") or [job.build().state.n]
     console.print(f"measured: {', '.join(f'{n} atoms {1e3 * s:.3g} ms' for n, s in zip(found.sizes, found.seconds, strict=True))}; "
-                  f"{1e6 * found.a:.0f} µs a step and {1e6 * found.b:.3g} µs an atom", markup=False)
+                  f"{1e6 * found.a:.0f} µs a step, {1e6 * found.b:.3g} µs an atom", markup=False)
     console.print(f"{'atoms':>10} {'ranks':>6} {'ms/step':>9} {'ns/day':>9} {'GB':>7}  limited by")
     for n in sizes:
         for r in _numbers(ranks, "--ranks"):

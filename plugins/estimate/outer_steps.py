@@ -9,7 +9,6 @@ and found.
 
 from __future__ import annotations
 
-import time
 import warnings
 from dataclasses import asdict, dataclass, field
 
@@ -22,6 +21,7 @@ from integrators.langevin import Langevin
 from integrators.nve import NVE
 from plugins.analysis.rdf import RadialDistribution
 from plugins.analysis.vacf import VelocityAutocorrelation
+from plugins.estimate.clock import clock
 
 EXPLODED = 0.2  # eV/atom that the conserved quantity may move before a run counts as unstable
 FREQUENCIES = np.linspace(0.0, 15.0, 61)  # THz, where densities of states are compared
@@ -149,9 +149,9 @@ def _time(sim, row, seconds):
     try:
         sim.run(2)
         while True:
-            begin = time.perf_counter()
+            begin = clock()
             sim.run(steps)
-            spent = time.perf_counter() - begin
+            spent = clock() - begin
             if spent > seconds or not np.isfinite(sim.state.velocities).all():
                 break
             steps = max(2 * steps, int(0.7 * steps * seconds / max(spent, 1e-9)))
@@ -176,8 +176,8 @@ def _run(sim, row, picoseconds):
     try:
         for part in range(2):
             rdf = RadialDistribution(every=look * max(1, round(5 / look)), bins=100, name=f"rdf{part}")
-            vacf = VelocityAutocorrelation(every=look, lags=max(4, min(int(WINDOW / (look * row.outer)) + 1, half // look)),
-                                           name=f"vacf{part}")
+            lags = max(4, min(int(WINDOW / (look * row.outer)) + 1, half // look))
+            vacf = VelocityAutocorrelation(every=look, lags=lags, origins=4, name=f"vacf{part}")
             sim.hooks = [rdf, vacf]
             sim.attach(watch, look, frozenset({"energy"}))
             sim.run(half)

@@ -1,0 +1,143 @@
+"""Predictions from a calibration, and the map of outer steps, at small size; what cannot be is said in one line."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from engine.errors import InputError
+from engine.run import Run
+from engine.simulation import Simulation
+from plugins.estimate import calibration, cards, commands, outer_steps
+from potentials.pair.lennard_jones import LennardJones
+from potentials.pair.morse import Morse
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def argon():
+    return LennardJones(epsilon=0.0104, sigma=3.4, cutoff=6.0, truncation="force-shifted")
+
+
+def line(a=1e-3, b=1e-6, **more):
+    sizes = [100, 1000, 10_000]
+    return calibration.Calibration(sizes, [a + b * n for n in sizes], [10**8 + 1000 * n for n in sizes], a, b, 0.0, 1e8, 1e3, 7.0, 0.08, 1)
+
+
+def test_arithmetic_of_a_prediction():
+    c = line()
+    assert c.step(1000) == pytest.approx(2e-3)
+    assert c.step(500) == pytest.approx(1.5e-3)
+    assert c.step(10**6) == pytest.approx(1.001)
+    assert c.step(10) == pytest.approx(1.01e-3)
+    assert c.memory(10**6) == pytest.approx(1.1e9)
+    assert c.step(10**6) / c.step(10**6, 4) == pytest.approx(4, rel=0.02)
+    assert c.step(1000, 100) > c.step(10)  # messages
+    assert c.limit(100).startswith("overhead")
+    assert c.limit(10**6) == "forces"
+    assert c.limit(10**6, available=10**9).startswith("memory")
+    assert line(a=1e-9).limit(1000, 8).startswith("ghosts")
+
+
+def test_a_calibration_predicts_what_it_did_not_measure(monkeypatch):
+    """From up to 500 atoms to 4000, where nothing was measured: within a factor that a busy machine allows."""
+    monkeypatch.setattr(calibration, "clock", time.process_time)
+    atoms = bulk("Ar", cubic=True, a=5.3) * (2, 2, 2)
+    found = calibration.calibrate({"lj": argon()}, atoms, 4.0, seconds=0.05, largest=1100, temperature=40)
+    assert found.sizes[0] == 32 and found.sizes[-1] <= 1100 and found.b > 0
+    direct = calibration.calibrate({"lj": argon()}, atoms * (5, 5, 5), 4.0, seconds=0.05, largest=4000, temperature=40)
+    assert direct.sizes == [4000]
+    assert found.step(4000) == pytest.approx(direct.seconds[0], rel=0.4)
+
+
+def test_a_calibration_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "cache_folder", lambda: tmp_path)
+    calibration.save("x", line())
+    assert calibration.load("x") == line()
+    assert calibration.load("y") is None
+
+
+def test_estimate_and_advise(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(calibration, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(calibration, "calibrate", lambda *a, **k: line())
+    path = EXAMPLES / "copper" / "input.toml"
+    commands.estimate(str(path), "500,1e6", "1,400", False)
+    said = capsys.readouterr().out
+    assert "1000000" in said and "forces" in said and "overhead" in said
+    shutil.copy(path, tmp_path / "input.toml")
+    commands.advise([str(path), str(tmp_path / "input.toml")], 1000, 1)
+    assert "licence: not stated" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--atoms ten"):
+        commands._numbers("ten", "--atoms")
+
+
+def test_cards_are_read(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "card.toml").write_text('accuracy = "12 meV/Å"\nlicence = "MIT"\n')
+
+    class Job:
+        folder = str(tmp_path)
+
+        class input:
+            @staticmethod
+            def named_potentials():
+                return {"potential": {"kind": "equivariant", "model": "model"}}
+
+    assert cards.of(Job) == {"accuracy": "12 meV/Å", "licence": "MIT"}
+
+
+def test_map_of_outer_steps():
+    """A soft and a stiff part of argon: k = 1 changes nothing, 2 little, past the limit it explodes; as predicted."""
+    from engine.build import state_from_atoms, thermalise
+
+    state = state_from_atoms(bulk("Ar", cubic=True, a=5.3) * (2, 2, 2))
+    thermalise(state, 60, 1)
+    whole, stiff = argon(), Morse(depth=0.004, alpha=1.8, r0=3.95, cutoff=5.0, truncation="force-shifted")
+    sim = Simulation(state, {"whole": whole, "stiff": stiff}, None)
+    levels = [{"stiff": 1.0}, {"whole": 1.0, "stiff": -1.0}]
+    # 40 fs is far too long an inner step for a real run; it brings resonance within few steps
+    found = outer_steps.measure(sim, levels, 20.0, 30.0, [1, 2, 60], picoseconds=8, equilibrate=2, seconds=0.05)
+    single, one, two, far = found.rows
+    assert found.limit < 60 * 20 and far.outer > found.limit
+    assert not far.stable or far.fluctuation > 20 * single.fluctuation
+    assert one.stable and two.stable
+    assert one.fluctuation == pytest.approx(single.fluctuation, rel=0.05)
+    assert one.rdf < 0.5 and one.dos < 0.5 and two.rdf < 4
+    assert "resonance limit predicted" in found.table()
+    assert json.dumps(found.as_dict())
+
+
+def test_levels_between_divide():
+    assert outer_steps._every(8, 2) == [1, 8]
+    assert outer_steps._every(8, 3) == [1, 2, 8]
+    assert outer_steps._every(12, 3) == [1, 3, 12]
+    assert outer_steps._every(7, 3) == [1, 1, 7]
+
+
+def test_maps_that_cannot_be(tmp_path):
+    with pytest.raises(InputError, match="no stage has two levels"):
+        commands.mts(str(EXAMPLES / "copper" / "input.toml"), "1,2", 0.1, 0.1, 0.0, 0.0, "", "")
+    with pytest.raises(InputError, match="whole numbers"):
+        commands.mts(str(EXAMPLES / "mts-copper" / "input.toml"), "1,x", 0.1, 0.1, 0.0, 0.0, "", "")
+
+
+@pytest.mark.parametrize("name", ["mts-copper", "mts-nacl"])
+def test_examples_conserve_energy(name, tmp_path, monkeypatch):
+    """The inputs as they stand, small: the account closes at the outer step they recommend."""
+    import tomllib
+
+    raw = tomllib.loads((EXAMPLES / name / "input.toml").read_text())
+    raw["system"]["replicate"] = [2, 2, 2]
+    raw["stage"][0]["steps"] = 30
+    monkeypatch.chdir(tmp_path)
+    run = Run(raw, EXAMPLES / name, name)
+    sim = run.build()
+    sim.begin_stage(0, 30)
+    rows = []
+    sim.attach(lambda s: rows.append(s.conserved()[0] / s.state.n), 5, {"energy"})
+    sim.proceed()
+    assert np.ptp(rows) < 2e-4 and len(rows) == 7
