@@ -90,6 +90,7 @@ class TDSCHA(Stateful):
             self.gaussian = Gaussian(self.gaussian.R, self.gaussian.P, *np.zeros((3, d, d)))
         self._prepare(simulation)
         self._place(simulation)
+        self._carry(simulation)
 
     def _prepare(self, simulation):
         """What follows from the coordinates: noise, or the potentials' own averages; charges' sum rule."""
@@ -159,14 +160,13 @@ class TDSCHA(Stateful):
             self.root = square_root(g.A)
             x = configurations(g.R, self.root, self.noise)
         self.ensemble.place(c.positions(x))
-        self._carry(simulation)
 
     def _carry(self, simulation):
         """The centroid's velocity for all systems."""
         c = self.coordinates
         v = (c.to_cartesian @ self.gaussian.P).reshape(-1, 3)
-        _, atom = self.ensemble._where()
-        simulation.state.velocities[:] = v[atom]
+        state = simulation.state
+        state.velocities[:] = v[state.tags[: state.n] % self.ensemble.n]
 
     def _averages(self, simulation):
         g, c = self.gaussian, self.coordinates

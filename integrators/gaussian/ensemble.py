@@ -15,8 +15,8 @@ class StateEnsemble:
         total = simulation.comm.sum(state.n)
         self.n = total // self.S
         counts = simulation.comm.sum(np.bincount(state.system[: state.n], minlength=self.S).astype(float))
-        if (counts != self.n).any():
-            raise InputError("[system]: an ensemble needs systems with the same atoms; use copies = N")
+        if (counts != self.n).any() or np.abs(state.cells - state.cells[0]).max() > 1e-9:
+            raise InputError("[system]: an ensemble needs systems with the same atoms and cell; use copies = N")
 
     def _where(self):
         state = self.simulation.state
@@ -26,11 +26,11 @@ class StateEnsemble:
     def place(self, positions, velocities=None):
         """Set the positions (S, n, 3) Å, unwrapped, and velocities (n, 3), the same for all systems."""
         state = self.simulation.state
-        system, atom = self._where()
-        shift = np.einsum("ni,nij->nj", state.images[: state.n], state.cells[state.system[: state.n]])
-        state.positions[: state.n] = positions[system, atom] - shift
+        state.positions[: state.n] = positions.reshape(-1, 3)[state.tags[: state.n]]
+        if state.images[: state.n].any():
+            state.positions[: state.n] -= state.images[: state.n] @ state.cells[0]  # the same cell for all
         if velocities is not None:
-            state.velocities[: state.n] = velocities[atom]
+            state.velocities[: state.n] = velocities[state.tags[: state.n] % self.n]
 
     def species(self):
         """Species names (n,) of the first system's atoms."""
@@ -45,10 +45,9 @@ class StateEnsemble:
         return self._gather(self.simulation.state.unwrapped())
 
     def _gather(self, rows):
-        system, atom = self._where()
-        out = np.zeros((self.S, self.n, 3))
-        out[system, atom] = rows
-        return self.simulation.comm.sum(out)
+        out = np.zeros((self.S * self.n, 3))
+        out[self.simulation.state.tags[: len(rows)]] = rows
+        return self.simulation.comm.sum(out).reshape(self.S, self.n, 3)
 
     def gather_scalar(self, rows):
         """(n,) of the first system's atoms from a per-atom array of owned rows."""
