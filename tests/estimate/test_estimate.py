@@ -100,7 +100,7 @@ def test_map_of_outer_steps():
     sim = Simulation(state, {"whole": whole, "stiff": stiff}, None)
     levels = [{"stiff": 1.0}, {"whole": 1.0, "stiff": -1.0}]
     # 40 fs is far too long an inner step for a real run; it brings resonance within few steps
-    found = outer_steps.measure(sim, levels, 20.0, 30.0, [1, 2, 60], picoseconds=8, equilibrate=2, seconds=0.05)
+    found = outer_steps.measure(sim, levels, 20.0, 30.0, [1, 2, 60], picoseconds=4, equilibrate=1, seconds=0.02)
     single, one, two, far = found.rows
     assert found.limit < 60 * 20 and far.outer > found.limit
     assert not far.stable or far.fluctuation > 20 * single.fluctuation
