@@ -73,3 +73,26 @@ def test_cost_model_has_the_right_limits():
     fast = type(network)(network.latency, 2 * network.bandwidth)
     slow, quick = (step_time(n, 8, 1000, 500, 7, 1e-7)[1] for n in (network, fast))
     assert slow - quick == pytest.approx(500 * 24 * 2 / network.bandwidth / 2)
+
+
+def test_check_plans_from_the_command_line(tmp_path, capsys, monkeypatch):
+    from engine.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.toml").write_text("""
+[system]
+crystal = { structure = "fcc", species = "Cu", a = 3.615 }
+replicate = [4, 4, 4]
+[potential]
+kind = "eam/zhou"
+[[stage]]
+integrator = "nve"
+steps = 10
+timestep = 2.0
+""")
+    main(["check", "input.toml", "--ranks", "3", "--network", "ethernet-25"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "on 3 ranks" in text and "from up to 2 other ranks" in text and "efficiency" in text
+    with pytest.raises(SystemExit):
+        main(["check", "input.toml", "--ranks", "3", "--network", "ethernet"])
+    assert "did you mean 'ethernet-25'" in capsys.readouterr().err
