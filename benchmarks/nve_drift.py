@@ -85,9 +85,20 @@ def main():
             energy, reached = run(atoms, given.timestep, given.steps, every)
             time = np.arange(len(energy)) * every * given.timestep / 1000
             b, error = slope(time, energy)
-            print(f"{T:6.0f} K  {name:7s} {b: .2e} ± {error:.1e}   (rms fluctuation {energy.std():.1e} eV/atom, {reached:.0f} K)", flush=True)
-            results.append({"temperature": T, "code": name, "slope": b, "error": error, "rms": float(energy.std()),
-                            "energies": energy.tolist()})
+            print(
+                f"{T:6.0f} K  {name:7s} {b: .2e} ± {error:.1e}   (rms fluctuation {energy.std():.1e} eV/atom, {reached:.0f} K)",
+                flush=True,
+            )
+            results.append(
+                {
+                    "temperature": T,
+                    "code": name,
+                    "slope": b,
+                    "error": error,
+                    "rms": float(energy.std()),
+                    "energies": energy.tolist(),
+                }
+            )
     if given.save:
         Path(given.save).write_text(json.dumps(results))
 

@@ -3,8 +3,8 @@
     python -m benchmarks.superheating [--seeds 5]
 
 The crystal of ``examples/copper`` is heated at zero pressure from 600 to 2400 K in 60 ps. It melts in the 2 ps in which
-its potential energy rises most; printed is the thermostat's temperature then. LAMMPS runs its own Langevin thermostat and Nosé–Hoover barostat with
-the same relaxation times, from the same atoms, on the same tables.
+its potential energy rises most; printed is the thermostat's temperature then. LAMMPS runs its own Langevin thermostat and
+Nosé–Hoover barostat with the same relaxation times, from the same atoms, on the same tables.
 """
 
 import argparse
@@ -52,9 +52,14 @@ def lammps(seed, repeat):
     with tempfile.TemporaryDirectory() as folder:
         write_setfl(Path(folder) / "Cu.setfl")
         lmp = start(atoms, Path(folder) / "Cu.setfl", STEP)
-        for line in ("fix 1 all nph iso 0 0 0.5", f"fix 2 all langevin {COLD} {COLD} 0.2 {seed + 1000}",
-                     "thermo_style custom step pe temp", f"run {SETTLE}", "unfix 2",
-                     f"fix 2 all langevin {COLD} {HOT} 0.2 {seed + 2000}"):
+        for line in (
+            "fix 1 all nph iso 0 0 0.5",
+            f"fix 2 all langevin {COLD} {COLD} 0.2 {seed + 1000}",
+            "thermo_style custom step pe temp",
+            f"run {SETTLE}",
+            "unfix 2",
+            f"fix 2 all langevin {COLD} {HOT} 0.2 {seed + 2000}",
+        ):
             lmp.command(line)
         energies = []
         for _ in range(HEAT // EVERY):
@@ -93,7 +98,9 @@ def main():
             if given.save:
                 Path(given.save).with_suffix(f".{name}.{seed}.json").write_text(json.dumps(energies.tolist()))
     for name, T in found.items():
-        print(f"{name:7s} {np.mean(T):6.0f} K, spread {np.std(T, ddof=1):.0f} K, error of the mean {np.std(T, ddof=1) / np.sqrt(len(T)):.0f} K")
+        print(
+            f"{name:7s} {np.mean(T):6.0f} K, spread {np.std(T, ddof=1):.0f} K, error of the mean {np.std(T, ddof=1) / np.sqrt(len(T)):.0f} K"
+        )
     a, b = (np.array(found[k]) for k in found)
     error = np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / len(a))
     print(f"difference {a.mean() - b.mean():.0f} ± {error:.0f} K")

@@ -42,8 +42,17 @@ class Graph:
         new = np.full(len(self.system), -1)
         new[rows] = np.arange(len(rows))
         mine = self.system[self.centre] == s
-        return Graph(self.numbers[rows], self.positions[rows], np.zeros(len(rows), self.system.dtype), self.cells[s : s + 1],
-                     self.periodic, new[self.centre[mine]], new[self.neighbor[mine]], self.shifts[mine], self.vectors[mine]), rows
+        return Graph(
+            self.numbers[rows],
+            self.positions[rows],
+            np.zeros(len(rows), self.system.dtype),
+            self.cells[s : s + 1],
+            self.periodic,
+            new[self.centre[mine]],
+            new[self.neighbor[mine]],
+            self.shifts[mine],
+            self.vectors[mine],
+        ), rows
 
 
 class GraphModel(Potential):
@@ -73,8 +82,9 @@ class GraphModel(Potential):
     def bind(self, species_names):
         for name in species_names:
             if name not in self.species:
-                raise InputError(f"{self.label}: the model knows no {name}{nearest(name, self.species)}; it knows: "
-                                 f"{', '.join(self.species)}")
+                raise InputError(
+                    f"{self.label}: the model knows no {name}{nearest(name, self.species)}; it knows: {', '.join(self.species)}"
+                )
         self._rows = np.array([self.species.index(name) for name in species_names])
 
     def capabilities(self):
@@ -82,8 +92,10 @@ class GraphModel(Potential):
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
         if atoms.comm.size > 1:
-            raise InputError(f"{self.label}: models of {self.package} see all atoms at once and cannot be spread over ranks; run "
-                             "on one rank with several threads, or convert the model with `engine convert`")
+            raise InputError(
+                f"{self.label}: models of {self.package} see all atoms at once and cannot be spread over ranks; run "
+                "on one rank with several threads, or convert the model with `engine convert`"
+            )
         begin = time.perf_counter()
         graph = self.graph(atoms, neighbors, halo)
         before = time.perf_counter()
@@ -101,8 +113,17 @@ class GraphModel(Potential):
         edges = neighbors.edges(self.cutoff)
         owner = np.concatenate([np.arange(n), np.asarray(halo.owner)])
         shift = np.concatenate([np.zeros((n, 3), np.int64), np.asarray(halo.shift, np.int64)])
-        return Graph(self._rows[atoms.species[:n]], atoms.positions[:n].copy(), atoms.system[:n].astype(np.int64), atoms.cells.copy(),
-                     atoms.periodic, edges.centre.astype(np.int64), owner[edges.neighbor], shift[edges.neighbor], edges.vectors)
+        return Graph(
+            self._rows[atoms.species[:n]],
+            atoms.positions[:n].copy(),
+            atoms.system[:n].astype(np.int64),
+            atoms.cells.copy(),
+            atoms.periodic,
+            edges.centre.astype(np.int64),
+            owner[edges.neighbor],
+            shift[edges.neighbor],
+            edges.vectors,
+        )
 
 
 def symbols(numbers):

@@ -35,7 +35,9 @@ class MACE(GraphModel):
         self.species = symbols(self._model.atomic_numbers)
         heads = list(getattr(self._model, "heads", None) or ["Default"])
         if self.head is not None and self.head not in heads:
-            raise InputError(f"{self.label}: no head is called '{self.head}'{nearest(self.head, heads)}; there are: {', '.join(heads)}")
+            raise InputError(
+                f"{self.label}: no head is called '{self.head}'{nearest(self.head, heads)}; there are: {', '.join(heads)}"
+            )
         self._head = heads.index(self.head) if self.head else len(heads) - 1
 
     def evaluate(self, graph, virial):
@@ -57,9 +59,13 @@ class MACE(GraphModel):
             "positions": real(graph.positions[order]),
             "node_attrs": torch.nn.functional.one_hot(whole(graph.numbers[order]), len(self.species)).to(self._dtype),
             "edge_index": whole(np.stack([place[graph.centre], place[graph.neighbor]])),
-            "unit_shifts": real(graph.shifts), "shifts": real(shift), "cell": real(graph.cells.reshape(-1, 3)),
-            "batch": whole(system), "ptr": whole(np.searchsorted(system, np.arange(S + 1))),
-            "head": whole(np.full(S, self._head)), "pbc": torch.as_tensor(np.tile(graph.periodic, (S, 1))),
+            "unit_shifts": real(graph.shifts),
+            "shifts": real(shift),
+            "cell": real(graph.cells.reshape(-1, 3)),
+            "batch": whole(system),
+            "ptr": whole(np.searchsorted(system, np.arange(S + 1))),
+            "head": whole(np.full(S, self._head)),
+            "pbc": torch.as_tensor(np.tile(graph.periodic, (S, 1))),
         }
         out = self._model(data, compute_virials=virial, compute_displacement=virial)
         forces = out["forces"].detach().cpu().numpy().astype(float)[place]

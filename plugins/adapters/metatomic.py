@@ -40,7 +40,9 @@ class Metatomic(GraphModel):
         self.cutoff = max(self._radii, default=0.0)
         self._types = [int(z) for z in capabilities.atomic_types]
         self.species = symbols(self._types)
-        self._options = ModelEvaluationOptions(length_unit="angstrom", outputs={"energy": ModelOutput(unit="eV", sample_kind="system")})
+        self._options = ModelEvaluationOptions(
+            length_unit="angstrom", outputs={"energy": ModelOutput(unit="eV", sample_kind="system")}
+        )
 
     def evaluate(self, graph, virial):
         import torch
@@ -53,8 +55,12 @@ class Metatomic(GraphModel):
             x = torch.tensor(part.positions, dtype=self._dtype, device=self.device, requires_grad=True)
             strain = torch.eye(3, dtype=self._dtype, device=self.device, requires_grad=virial)
             cell = torch.tensor(part.cells[0] * part.periodic[:, None], dtype=self._dtype, device=self.device)
-            system = System(torch.tensor(np.array(self._types)[part.numbers], dtype=torch.int32, device=self.device), x @ strain,
-                            cell @ strain, torch.tensor(part.periodic, device=self.device))
+            system = System(
+                torch.tensor(np.array(self._types)[part.numbers], dtype=torch.int32, device=self.device),
+                x @ strain,
+                cell @ strain,
+                torch.tensor(part.periodic, device=self.device),
+            )
             for request, radius in zip(self._lists, self._radii, strict=True):
                 block = self._neighbors(part, radius, request.full_list)
                 register_autograd_neighbors(system, block, check_consistency=False)
@@ -81,5 +87,6 @@ class Metatomic(GraphModel):
         return TensorBlock(
             values=torch.tensor(graph.vectors[keep], dtype=self._dtype, device=self.device)[:, :, None],
             samples=Labels(SAMPLES, torch.tensor(samples, device=self.device), assume_unique=True),
-            components=[Labels.range("xyz", 3).to(self.device)], properties=Labels.range("distance", 1).to(self.device),
+            components=[Labels.range("xyz", 3).to(self.device)],
+            properties=Labels.range("distance", 1).to(self.device),
         )

@@ -56,8 +56,17 @@ class TorchSim(GraphModel):
     def graph(self, atoms, neighbors, halo):
         none, n = np.zeros(0, np.int64), atoms.n
         self._masses = atoms.masses[:n]
-        return Graph(self._rows[atoms.species[:n]], atoms.positions[:n].copy(), atoms.system[:n].astype(np.int64), atoms.cells.copy(),
-                     atoms.periodic, none, none, np.zeros((0, 3), np.int64), np.zeros((0, 3)))
+        return Graph(
+            self._rows[atoms.species[:n]],
+            atoms.positions[:n].copy(),
+            atoms.system[:n].astype(np.int64),
+            atoms.cells.copy(),
+            atoms.periodic,
+            none,
+            none,
+            np.zeros((0, 3), np.int64),
+            np.zeros((0, 3)),
+        )
 
     def evaluate(self, graph, virial):
         import torch
@@ -68,9 +77,12 @@ class TorchSim(GraphModel):
         real = lambda x: torch.tensor(np.ascontiguousarray(x), dtype=dtype, device=device)
         whole = lambda x: torch.tensor(np.ascontiguousarray(x), dtype=torch.int64, device=device)
         state = SimState(
-            positions=real(graph.positions[order]), masses=real(self._masses[order]), cell=real(graph.cells.transpose(0, 2, 1)),
+            positions=real(graph.positions[order]),
+            masses=real(self._masses[order]),
+            cell=real(graph.cells.transpose(0, 2, 1)),
             pbc=bool(graph.periodic.all()) if graph.periodic.all() or not graph.periodic.any() else torch.tensor(graph.periodic),
-            atomic_numbers=whole(graph.numbers[order]), system_idx=whole(graph.system[order]),
+            atomic_numbers=whole(graph.numbers[order]),
+            system_idx=whole(graph.system[order]),
         )
         out = self._model(state)
         numpy = lambda name: out[name].detach().cpu().numpy().astype(float)

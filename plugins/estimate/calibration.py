@@ -179,9 +179,17 @@ def _least_squares(x, y, powers, relative):
 # -- kept between calls ------------------------------------------------------------------------------------------------------
 def key(tables, atoms, timestep):
     """A name for this model, matter and machine."""
-    parts = [json.dumps(tables, sort_keys=True, default=str), atoms.get_chemical_formula(), f"{atoms.get_volume() / len(atoms):.2f}",
-             f"{timestep}", platform.node(), platform.processor(), str(os.cpu_count()), engine.__version__,
-             os.environ.get("OMP_NUM_THREADS", "")]
+    parts = [
+        json.dumps(tables, sort_keys=True, default=str),
+        atoms.get_chemical_formula(),
+        f"{atoms.get_volume() / len(atoms):.2f}",
+        f"{timestep}",
+        platform.node(),
+        platform.processor(),
+        str(os.cpu_count()),
+        engine.__version__,
+        os.environ.get("OMP_NUM_THREADS", ""),
+    ]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 

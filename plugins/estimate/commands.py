@@ -40,8 +40,17 @@ def mts(
     levels = [dict(level["potentials"]) for level in stage.levels]
     wanted = temperature or float(Ramp.of(getattr(stage.integrator, "temperature", 300.0)).at(0.0))
     sim = job.build()
-    found = outer_steps.measure(sim, levels, stage.integrator.timestep, wanted, steps, picoseconds, equilibrate, friction or None,
-                                say=lambda text: console.print(text, markup=False))
+    found = outer_steps.measure(
+        sim,
+        levels,
+        stage.integrator.timestep,
+        wanted,
+        steps,
+        picoseconds,
+        equilibrate,
+        friction or None,
+        say=lambda text: console.print(text, markup=False),
+    )
     console.print(found.table(), markup=False)
     if save:
         Path(save).write_text(json.dumps(found.as_dict()))
@@ -63,8 +72,11 @@ def estimate(
     job = from_file(input)
     found, timestep = calibration.for_input(job, again)
     sizes = _numbers(atoms, "--atoms") or [job.build().state.n]
-    console.print(f"measured: {', '.join(f'{n} atoms {1e3 * s:.3g} ms' for n, s in zip(found.sizes, found.seconds, strict=True))}; "
-                  f"{1e6 * found.a:.0f} µs a step, {1e6 * found.b:.3g} µs an atom", markup=False)
+    console.print(
+        f"measured: {', '.join(f'{n} atoms {1e3 * s:.3g} ms' for n, s in zip(found.sizes, found.seconds, strict=True))}; "
+        f"{1e6 * found.a:.0f} µs a step, {1e6 * found.b:.3g} µs an atom",
+        markup=False,
+    )
     console.print(f"{'atoms':>10} {'ranks':>6} {'ms/step':>9} {'ns/day':>9} {'GB':>7}  limited by")
     for n in sizes:
         for r in _numbers(ranks, "--ranks"):
@@ -72,8 +84,11 @@ def estimate(
             note = found.limit(n, r, calibration.available_memory())
             if r > (os.cpu_count() or 1):
                 note = f"cores: this machine has {os.cpu_count()}; the line is for one with {r}"
-            console.print(f"{n:10d} {r:6d} {1e3 * seconds:9.3g} {timestep / seconds * 86400e-6:9.3g} "
-                          f"{found.memory(n, r) / 1e9:7.2f}  {note}", markup=False)
+            console.print(
+                f"{n:10d} {r:6d} {1e3 * seconds:9.3g} {timestep / seconds * 86400e-6:9.3g} "
+                f"{found.memory(n, r) / 1e9:7.2f}  {note}",
+                markup=False,
+            )
 
 
 def advise(
@@ -98,7 +113,9 @@ def advise(
         console.print(f"{speed:9.3g} {memory:6.2f}  {path}", markup=False)
         for name in cards.KEYS:
             console.print(f"{'':18}{name}: {card.get(name, 'not stated')}", markup=False)
-    console.print("Not considered: magnetism, excited states, and whatever a model's own authors say that it cannot do.", markup=False)
+    console.print(
+        "Not considered: magnetism, excited states, and whatever a model's own authors say that it cannot do.", markup=False
+    )
 
 
 def _numbers(text, option):

@@ -55,20 +55,30 @@ class Map:
     rows: list[Row]
 
     def table(self):
-        head = f"{'every':>6} {'outer/fs':>9} {'ns/day':>9} {'speed':>7} {'drift eV/atom/ps':>24} {'rms eV/atom':>12} {'RDF/σ':>7} {'DOS/σ':>7}"
-        lines = [f"{self.ensemble}, {self.temperature:.0f} K, {self.atoms} atoms; resonance limit predicted at {self.limit:.1f} fs "
-                 f"(half the fastest period: {self.period / 2:.1f} fs)", head]
+        head = (
+            f"{'every':>6} {'outer/fs':>9} {'ns/day':>9} {'speed':>7} {'drift eV/atom/ps':>24} "
+            f"{'rms eV/atom':>12} {'RDF/σ':>7} {'DOS/σ':>7}"
+        )
+        lines = [
+            f"{self.ensemble}, {self.temperature:.0f} K, {self.atoms} atoms; resonance limit predicted at {self.limit:.1f} fs "
+            f"(half the fastest period: {self.period / 2:.1f} fs)",
+            head,
+        ]
         for r in self.rows:
             name = "single" if r.every == 0 else str(r.every)
             if not r.stable:
                 lines.append(f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {'unstable':>24}")
                 continue
-            lines.append(f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.drift:13.1e} ± {r.drift_error:8.1e} "
-                         f"{r.fluctuation:12.1e} {r.rdf:7.2f} {r.dos:7.2f}")
+            lines.append(
+                f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.drift:13.1e} ± {r.drift_error:8.1e} "
+                f"{r.fluctuation:12.1e} {r.rdf:7.2f} {r.dos:7.2f}"
+            )
         unstable = [r.outer for r in self.rows if not r.stable]
         stable = [r.outer for r in self.rows if r.stable and r.every]
         if unstable:
-            lines.append(f"resonance found between {max([s for s in stable if s < min(unstable)], default=0):g} and {min(unstable):g} fs")
+            lines.append(
+                f"resonance found between {max([s for s in stable if s < min(unstable)], default=0):g} and {min(unstable):g} fs"
+            )
         return "\n".join(lines)
 
     def as_dict(self):
@@ -78,8 +88,18 @@ class Map:
         return out
 
 
-def measure(simulation, levels, timestep, temperature, every, picoseconds=5.0, equilibrate=2.0, friction=None, seconds=1.0,
-            say=lambda text: None):
+def measure(
+    simulation,
+    levels,
+    timestep,
+    temperature,
+    every,
+    picoseconds=5.0,
+    equilibrate=2.0,
+    friction=None,
+    seconds=1.0,
+    say=lambda text: None,
+):
     """The Map of `levels` ([{name: weight}], two or more, the last one slow) on `simulation`, which is used up.
 
     timestep : fs, innermost;  every : values for the last level, those of the levels between are as near as they divide;
@@ -99,20 +119,13 @@ def measure(simulation, levels, timestep, temperature, every, picoseconds=5.0, e
     sim.run(int(1000 * equilibrate / timestep))
     start = sim.state.state_dict()
     start = {k: (v.copy() if isinstance(v, np.ndarray) else v) for k, v in start.items()} | {
-        "atoms": {k: v.copy() for k, v in start["atoms"].items()}}
+        "atoms": {k: v.copy() for k, v in start["atoms"].items()}
+    }
     sim.set_levels(levels, _every(1, len(levels)))
     limit = resonance.estimate(sim, timestep)[-1]
     rows = []
     for k in [0, *every]:
-        _restore(sim, start)
-        sim.set_levels([single] if k == 0 else levels, None if k == 0 else _every(k, len(levels)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # going past the limit is the purpose here
-            sim.set_integrator(NVE(timestep) if friction is None else Langevin(timestep, temperature, friction))
-        row = Row(k, sim.integrator.step_length)
-        _time(sim, row, seconds)
-        _restore(sim, start)
-        _run(sim, row, picoseconds)
+        row = _row(sim, start, k, levels, single, timestep, temperature, friction, picoseconds, seconds)
         reference = rows[0] if rows else row
         row.speedup = row.ns_per_day / reference.ns_per_day
         if row.stable:
@@ -121,6 +134,20 @@ def measure(simulation, levels, timestep, temperature, every, picoseconds=5.0, e
         rows.append(row)
         say(f"{'single' if k == 0 else k}: {row.ns_per_day:.3g} ns/day{'' if row.stable else ', unstable'}")
     return Map("NVE" if friction is None else "Langevin", temperature, sim.state.n, limit.period, limit.limit, rows)
+
+
+def _row(sim, start, k, levels, single, timestep, temperature, friction, picoseconds, seconds):
+    """Measure one outer step, k = 0 being single stepping. Warnings are muted: going past the limit is the purpose."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _restore(sim, start)
+        sim.set_levels([single] if k == 0 else levels, None if k == 0 else _every(k, len(levels)))
+        sim.set_integrator(NVE(timestep) if friction is None else Langevin(timestep, temperature, friction))
+        row = Row(k, sim.integrator.step_length)
+        _time(sim, row, seconds)
+        _restore(sim, start)
+        _run(sim, row, picoseconds)
+    return row
 
 
 def _every(k, count):
@@ -241,8 +268,14 @@ def draw(maps, path):
         outer = [r.outer for r in rows]
         left.plot(outer, [r.speedup for r in rows], "o-", color=f"C{k}", label=m.ensemble)
         good = [r for r in rows if r.stable]
-        right.errorbar([r.outer for r in good], [abs(r.drift) for r in good], [r.drift_error for r in good], fmt="o-", color=f"C{k}",
-                       label=f"{m.ensemble}: drift")
+        right.errorbar(
+            [r.outer for r in good],
+            [abs(r.drift) for r in good],
+            [r.drift_error for r in good],
+            fmt="o-",
+            color=f"C{k}",
+            label=f"{m.ensemble}: drift",
+        )
         right.plot([r.outer for r in good], [r.fluctuation for r in good], "s:", color=f"C{k}", label=f"{m.ensemble}: rms")
         for axis in (left, right):
             axis.axvline(m.limit, color=f"C{k}", ls="--", lw=0.8)

@@ -40,15 +40,21 @@ class Pairs(torch.nn.Module):
             energies.append(self.factor * (c[i] * c[j] * (1.0 - r / self.radius) ** 3).sum().reshape(1))
         values = torch.stack(energies)
         block = TensorBlock(
-            values=values, samples=Labels(["system"], torch.arange(len(systems), dtype=torch.int32).reshape(-1, 1)),
-            components=torch.jit.annotate(List[Labels], []), properties=Labels(["energy"], torch.tensor([[0]], dtype=torch.int32)),
+            values=values,
+            samples=Labels(["system"], torch.arange(len(systems), dtype=torch.int32).reshape(-1, 1)),
+            components=torch.jit.annotate(List[Labels], []),
+            properties=Labels(["energy"], torch.tensor([[0]], dtype=torch.int32)),
         )
         return {"energy": TensorMap(Labels(["_"], torch.tensor([[0]], dtype=torch.int32)), [block])}
 
 
 def export(path, full):
     capabilities = ModelCapabilities(
-        outputs={"energy": ModelOutput(unit="eV", sample_kind="system")}, atomic_types=[29, 79], interaction_range=RADIUS,
-        length_unit="angstrom", supported_devices=["cpu"], dtype="float64",
+        outputs={"energy": ModelOutput(unit="eV", sample_kind="system")},
+        atomic_types=[29, 79],
+        interaction_range=RADIUS,
+        length_unit="angstrom",
+        supported_devices=["cpu"],
+        dtype="float64",
     )
     AtomisticModel(Pairs(full).eval(), ModelMetadata(), capabilities).save(path)

@@ -69,11 +69,24 @@ def mace_file(tmp_path_factory):
     torch.manual_seed(3)
     torch.set_default_dtype(torch.float64)
     model = modules.ScaleShiftMACE(
-        r_max=4.0, num_bessel=4, num_polynomial_cutoff=5, max_ell=2, num_interactions=2, num_elements=2, correlation=2, gate=torch.nn.functional.silu,
+        r_max=4.0,
+        num_bessel=4,
+        num_polynomial_cutoff=5,
+        max_ell=2,
+        num_interactions=2,
+        num_elements=2,
+        correlation=2,
+        gate=torch.nn.functional.silu,
         interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
         interaction_cls_first=modules.interaction_classes["RealAgnosticInteractionBlock"],
-        hidden_irreps=o3.Irreps("8x0e + 8x1o"), MLP_irreps=o3.Irreps("8x0e"), atomic_energies=np.array([[-3.0, -2.0]]), avg_num_neighbors=12.0,
-        atomic_numbers=[29, 79], atomic_inter_scale=[1.0], atomic_inter_shift=[0.1], radial_MLP=[16, 16],
+        hidden_irreps=o3.Irreps("8x0e + 8x1o"),
+        MLP_irreps=o3.Irreps("8x0e"),
+        atomic_energies=np.array([[-3.0, -2.0]]),
+        avg_num_neighbors=12.0,
+        atomic_numbers=[29, 79],
+        atomic_inter_scale=[1.0],
+        atomic_inter_shift=[0.1],
+        radial_MLP=[16, 16],
     )
     path = tmp_path_factory.mktemp("mace") / "small.model"
     torch.save(model, path)
@@ -100,7 +113,7 @@ def test_mace_refusals(mace_file, tmp_path):
         MACE(str(tmp_path / "absent.model"))
 
 
-# -- nequip -----------------------------------------------------------------------------------------------------------------------
+# -- nequip ---------------------------------------------------------------------------------------------------------------------
 def test_nequip_graph(monkeypatch):
     """The adapter's graph and signs, on a model that was not compiled (compiling takes minutes)."""
     pytest.importorskip("nequip", reason="nequip is not installed here")
@@ -109,14 +122,23 @@ def test_nequip_graph(monkeypatch):
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
     from nequip.integrations.ase import NequIPCalculator
     from nequip.model import NequIPGNNModel
+    from nequip.utils.global_state import set_global_state
 
     from plugins.adapters.nequip import NequIP
 
-    from nequip.utils.global_state import set_global_state
-
     set_global_state()
-    made = NequIPGNNModel(seed=1, model_dtype="float64", r_max=4.0, type_names=["Au", "Cu"], num_layers=2, l_max=1, num_features=8,
-                          radial_mlp_depth=1, radial_mlp_width=8, avg_num_neighbors=12.0)
+    made = NequIPGNNModel(
+        seed=1,
+        model_dtype="float64",
+        r_max=4.0,
+        type_names=["Au", "Cu"],
+        num_layers=2,
+        l_max=1,
+        num_features=8,
+        radial_mlp_depth=1,
+        radial_mlp_width=8,
+        avg_num_neighbors=12.0,
+    )
     made = made["sole_model"] if isinstance(made, dict) else made
     made = made.eval()
 
@@ -131,7 +153,7 @@ def test_nequip_graph(monkeypatch):
     conserves(NequIP("none"))
 
 
-# -- metatomic --------------------------------------------------------------------------------------------------------------------
+# -- metatomic ------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("full", [True, False])
 def test_metatomic(tmp_path, full):
     """A pair model written in their format, with a full and with a half list; against their calculator."""
@@ -148,7 +170,7 @@ def test_metatomic(tmp_path, full):
     conserves(Metatomic(path))
 
 
-# -- TorchSim ---------------------------------------------------------------------------------------------------------------------
+# -- TorchSim -------------------------------------------------------------------------------------------------------------------
 def test_torch_sim():
     """Their Lennard-Jones model through the adapter and called as they call it; its energy is ours. (In an orthogonal
     cell: TorchSim 0.3 misses pairs in sheared ones; and its pair forces come out doubled, so signs are tested below.)"""
@@ -159,8 +181,15 @@ def test_torch_sim():
     from plugins.adapters.torch_sim import TorchSim
     from potentials.pair.lennard_jones import LennardJones
 
-    model = LennardJonesModel(sigma=3.4, epsilon=0.0104, cutoff=4.8, dtype=torch.float64, compute_forces=True, compute_stress=True,
-                              device=torch.device("cpu"))
+    model = LennardJonesModel(
+        sigma=3.4,
+        epsilon=0.0104,
+        cutoff=4.8,
+        dtype=torch.float64,
+        compute_forces=True,
+        compute_stress=True,
+        device=torch.device("cpu"),
+    )
     atoms = bulk("Ar", cubic=True, a=5.3) * (2, 2, 2)
     atoms.positions += np.random.default_rng(3).normal(scale=0.1, size=atoms.positions.shape)
     theirs, ours = (evaluate(p, atoms, SUMS) for p in (TorchSim(model), LennardJones(epsilon=0.0104, sigma=3.4, cutoff=4.8)))

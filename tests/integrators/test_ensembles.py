@@ -33,8 +33,9 @@ def test_langevin_on_oscillators_samples_positions_exactly_at_any_step(temperatu
     low = 1 - wdt**2 / 4
 
     def measure(samples):
-        sim = oscillators(n, temperature, Langevin(timestep=wdt / w, temperature=temperature, friction=0.5 * w), k, mass,
-                          seed=int(temperature))
+        sim = oscillators(
+            n, temperature, Langevin(timestep=wdt / w, temperature=temperature, friction=0.5 * w), k, mass, seed=int(temperature)
+        )
         x = sample(sim, 5 * samples, 5, lambda s: [s.kinetic_energy()[0], s.potential_energy()[0]], {"energy"})
         return moments(x, np.array([f / 2 * e * low, f / 2 * e]), np.array([f / 2 * (e * low) ** 2, f / 2 * e**2]))
 
@@ -51,7 +52,9 @@ def test_kinetic_and_potential_distributions_of_argon(kind):
         for T in temperatures:
             sim = argon(LennardJones(**ARGON), THERMOSTATS[kind](T), T, repeat=2, systems=S, seed=int(T) + 1)
             sim.run(600)
-            series.append(sample(sim, 50 * samples, 50, lambda s: np.stack([s.kinetic_energy(), s.potential_energy()]), {"energy"}))
+            series.append(
+                sample(sim, 50 * samples, 50, lambda s: np.stack([s.kinetic_energy(), s.potential_energy()]), {"energy"})
+            )
         f = sim.degrees_of_freedom()[0]
         z = []
         for T, x in zip(temperatures, series, strict=True):
@@ -91,7 +94,9 @@ def test_volumes_of_argon_at_two_pressures(kind, coupling):
         series = []
         for k, pressure in enumerate(pressures):
             barostat = CellRescaling(pressure=pressure, time=200.0, compressibility=0.5, coupling=coupling, every=4)
-            sim = argon(LennardJones(**ARGON), THERMOSTATS[kind](T, barostat=barostat), T, repeat=2, a=5.45, systems=S, seed=7 + k)
+            sim = argon(
+                LennardJones(**ARGON), THERMOSTATS[kind](T, barostat=barostat), T, repeat=2, a=5.45, systems=S, seed=7 + k
+            )
             sim.run(1000)
             series.append(sample(sim, 50 * samples, 50, lambda s: s.state.volume).ravel())
         slope, error = ratio_slope(*series)

@@ -49,8 +49,13 @@ def copper(integrator, potentials=None, temperature=300.0, repeat=3, systems=1, 
 
 def two_levels(integrator, every, weight=1.0, **more):
     """copper() split as small + (large − small)."""
-    return copper(integrator, {"large": EAM(), "small": stiff()}, every=[1, every],
-                  levels=[{"small": weight}, {"large": 1.0, "small": -weight}], **more)
+    return copper(
+        integrator,
+        {"large": EAM(), "small": stiff()},
+        every=[1, every],
+        levels=[{"small": weight}, {"large": 1.0, "small": -weight}],
+        **more,
+    )
 
 
 def ordered(simulation):
@@ -75,7 +80,7 @@ def test_energy_error_is_of_second_order():
     rms = []
     for dt in (4.0, 2.0):
         sim, rows = copper(NVE(dt)), []
-        sim.attach(lambda s: rows.append(s.conserved()[0]), 1, {"energy"})
+        sim.attach(lambda s, rows=rows: rows.append(s.conserved()[0]), 1, {"energy"})
         sim.run(int(1000 / dt))
         rms.append(np.std(rows))
     assert 3.5 < rms[0] / rms[1] < 4.5
@@ -113,8 +118,17 @@ def test_nose_hoover_conserves_its_own_energy():
     """K + U + the chain's energy is conserved; the account of heat says the same, differently counted."""
     sim, rows = copper(NoseHoover(1.0, 400.0, 40.0), temperature=300.0), []
     chain = sim.integrator
-    sim.attach(lambda s: rows.append([s.kinetic_energy()[0] + s.potential_energy()[0] + chain.reservoir(s)[0],
-                                      np.sum(s.account.total()) + chain.reservoir(s)[0], chain.reservoir(s)[0]]), 10, {"energy"})
+    sim.attach(
+        lambda s: rows.append(
+            [
+                s.kinetic_energy()[0] + s.potential_energy()[0] + chain.reservoir(s)[0],
+                np.sum(s.account.total()) + chain.reservoir(s)[0],
+                chain.reservoir(s)[0],
+            ]
+        ),
+        10,
+        {"energy"},
+    )
     sim.run(2000)
     total, difference, reservoir = np.array(rows).T
     assert np.ptp(reservoir) > 1.0  # eV: it does exchange energy
@@ -224,7 +238,7 @@ def test_outer_step_error_is_of_second_order():
     rms = []
     for every in (8, 4):
         sim, rows = two_levels(NVE(1.0), every), []
-        sim.attach(lambda s: rows.append(s.conserved()[0]), 1, {"energy"})
+        sim.attach(lambda s, rows=rows: rows.append(s.conserved()[0]), 1, {"energy"})
         sim.run(800 // every)
         rms.append(np.std(rows))
     assert 3.0 < rms[0] / rms[1] < 5.0
@@ -274,8 +288,14 @@ def test_resonance_of_one_oscillator():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             sim = oscillators(2, 300.0, None, mass=mass)
-            sim = Simulation(sim.state, {"fast": Springs(fast), "slow": Springs(slow)}, NVE(inner), skin=500.0,
-                             levels=[{"fast": 1.0}, {"slow": 1.0}], every=[1, 100])
+            sim = Simulation(
+                sim.state,
+                {"fast": Springs(fast), "slow": Springs(slow)},
+                NVE(inner),
+                skin=500.0,
+                levels=[{"fast": 1.0}, {"slow": 1.0}],
+                every=[1, 100],
+            )
         assert bool(caught) == (share > 1)
         found = resonance.estimate(sim, inner)[0]
         assert found.limit == pytest.approx(limit / units.fs, rel=1e-3)

@@ -45,8 +45,9 @@ def test_rattled_strained_crystals_return_to_the_lattice(method):
     """Three systems at once, each with its own rattle and strain, find the same perfect crystal; stress goes to P0."""
     systems = [rattled(a, seed, strain=0.03) for seed, a in enumerate((3.55, 3.62, 3.70))]
     for pressure in (0.0, 5.0):
-        sim = Simulation(state_from_atoms(systems), POTENTIAL(),
-                         METHODS[method](force=1e-4, cell="flexible", pressure=pressure, stress=1e-3))
+        sim = Simulation(
+            state_from_atoms(systems), POTENTIAL(), METHODS[method](force=1e-4, cell="flexible", pressure=pressure, stress=1e-3)
+        )
         before = sim.potential_energy().copy()
         sim.run(600)
         assert sim.stop_reason == CONVERGED
@@ -79,7 +80,9 @@ def test_isotropic_relaxation_keeps_the_shape():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_restart_is_bitwise(method):
-    make = lambda: Simulation(state_from_atoms(rattled(3.6, 2, strain=0.02)), POTENTIAL(), METHODS[method](force=1e-9, cell="flexible"))
+    make = lambda: Simulation(
+        state_from_atoms(rattled(3.6, 2, strain=0.02)), POTENTIAL(), METHODS[method](force=1e-9, cell="flexible")
+    )
     whole, half = make(), make()
     whole.run(12)
     half.run(5)
