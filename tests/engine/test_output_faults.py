@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
+from engine.cli import main
 from engine.errors import InputError
-from engine.output import checkpoint, tree
+from engine.output import checkpoint, tree, watch
 from engine.run import from_checkpoint
 
 INPUT = """
@@ -185,10 +186,19 @@ def test_damaged_trajectory_is_kept_and_another_begun(damage, tmp_path, monkeypa
     assert Path(TEXT).read_bytes() == Path("../whole", TEXT).read_bytes()
 
 
-def one_line(done, *words, code=2):
-    assert done.returncode == code, (done.returncode, done.stderr)
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1 and all(word in lines[0] for word in words), done.stderr
+def one_line(code, text, *words):
+    lines = text.splitlines()
+    assert code == 2 and len(lines) == 1 and all(word in lines[0] for word in words), (code, text)
+
+
+def here(capsys, *arguments):
+    """A command in this process: its exit code and what it says about errors."""
+    code = 0
+    try:
+        main(list(arguments))
+    except SystemExit as end:
+        code = end.code or 0
+    return code, capsys.readouterr().err
 
 
 LONG = INPUT.replace("steps = 100", "steps = 3000")
@@ -201,22 +211,22 @@ def good_checkpoint(folder):
     return found
 
 
-def test_file_that_may_not_grow(tmp_path):
+def test_file_that_may_not_grow(tmp_path, monkeypatch, capsys):
     """A write that fails (here by a limit on the size of files) is one line; the last checkpoint is whole and resumes."""
     folder = folder_with_input(tmp_path / "run", LONG)
     limit = 800_000
     done = engine("run", "-q", "input.toml", cwd=folder,
                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
-    one_line(done, "run.h5md", "could not be written", "resume")
+    one_line(done.returncode, done.stderr, "run.h5md", "could not be written", "resume")
     step = good_checkpoint(folder)["step"]
     assert step > 0
     (folder / "STOP").write_text("")
-    done = engine("resume", "run.h5md", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert good_checkpoint(folder)["step"] > step
+    monkeypatch.chdir(folder)
+    code, _ = here(capsys, "resume", "run.h5md")
+    assert code == 0 and good_checkpoint(folder)["step"] > step
 
 
-def test_full_disk(tmp_path):
+def test_full_disk(tmp_path, monkeypatch, capsys):
     """The same on a file system that is really full, and that has room again afterwards."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -224,27 +234,36 @@ def test_full_disk(tmp_path):
         pytest.skip("a small file system can only be mounted by root")
     try:
         folder = folder_with_input(disk / "run", LONG)
-        one_line(engine("run", "-q", "input.toml", cwd=folder), "could not be written", "No space left")
+        monkeypatch.chdir(folder)
+        one_line(*here(capsys, "run", "-q", "input.toml"), "could not be written", "No space left")
         step = good_checkpoint(folder)["step"]
         subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
         (folder / "STOP").write_text("")
-        done = engine("resume", "run.h5md", cwd=folder)
-        assert done.returncode == 0, done.stderr
-        assert good_checkpoint(folder)["step"] > step
+        code, said = here(capsys, "resume", "run.h5md")
+        assert code == 0 and good_checkpoint(folder)["step"] > step, said
     finally:
+        os.chdir(tmp_path)
         subprocess.run(["umount", disk], check=True)
 
 
 @pytest.mark.parametrize("place", ["/proc/run.h5md", "input.toml/run.h5md", "gone/run.h5md"])
-def test_nowhere_to_write(place, tmp_path):
+def test_nowhere_to_write(place, tmp_path, monkeypatch, capsys):
     folder = folder_with_input(tmp_path / "run", INPUT.replace("run.h5md", place))
-    one_line(engine("run", "input.toml", cwd=folder), str(Path(place).parent), "cannot be written to")
+    monkeypatch.chdir(folder)
+    one_line(*here(capsys, "run", "input.toml"), str(Path(place).parent), "cannot be written to")
     assert [p.name for p in folder.iterdir()] == ["input.toml"]
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "STOP"])
-def test_clean_end(how, tmp_path):
-    """Told to stop, a run finishes its step, leaves a checkpoint of it, says what resumes it, and exits 0."""
+def ended_cleanly(folder, code, said, how):
+    """The step is finished, a checkpoint of it is there, how to go on is said, and all files agree."""
+    assert code == 0 and "engine resume run.h5md" in said and how in said, said
+    step = int((folder / TEXT).read_text().splitlines()[-1].split()[0])
+    assert 0 < step < 300000 and good_checkpoint(folder)["step"] == step
+    with h5py.File(folder / "run.h5md") as file:
+        assert file["thermo/step"][-1] == step == file["particles/trajectory/step"][-1]
+
+
+def test_clean_end_by_sigterm(tmp_path):
     folder = folder_with_input(tmp_path / "run", LONG.replace("3000", "300000"))
     run = subprocess.Popen([sys.executable, "-m", "engine", "run", "input.toml"], cwd=folder, stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE, text=True)
@@ -252,17 +271,28 @@ def test_clean_end(how, tmp_path):
     while not (folder / TEXT).exists() or len((folder / TEXT).read_text().splitlines()) < 5:
         assert run.poll() is None and time.time() < until, run.communicate()
         time.sleep(0.1)
-    if how == "STOP":
-        (folder / "STOP").write_text("")
-    else:
-        run.send_signal(getattr(signal, how))
+    run.send_signal(signal.SIGTERM)
     out, err = run.communicate(timeout=200)
-    assert run.returncode == 0 and not err, err
-    assert "engine resume run.h5md" in out and how in out
-    step = int((folder / TEXT).read_text().splitlines()[-1].split()[0])
-    assert good_checkpoint(folder)["step"] == step
-    with h5py.File(folder / "run.h5md") as file:
-        assert file["thermo/step"][-1] == step == file["particles/trajectory/step"][-1]
+    assert not err
+    ended_cleanly(folder, run.returncode, out, "SIGTERM")
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "STOP"])
+def test_clean_end(how, tmp_path, monkeypatch, capsys):
+    folder = folder_with_input(tmp_path / "run", LONG.replace("3000", "300000"))
+    monkeypatch.chdir(folder)
+    act = watch.Watch.act
+
+    def told_to_stop(self, simulation):
+        if simulation.state.step == 7:
+            os.kill(os.getpid(), signal.SIGINT) if how == "SIGINT" else Path("STOP").touch()
+        act(self, simulation)
+
+    monkeypatch.setattr(watch.Watch, "act", told_to_stop)
+    with pytest.raises(SystemExit) as end:
+        main(["run", "input.toml"])
+        raise SystemExit(0)
+    ended_cleanly(folder, end.value.code or 0, capsys.readouterr().out, how)
 
 
 def test_max_time(tmp_path, monkeypatch):
@@ -275,13 +305,14 @@ def test_max_time(tmp_path, monkeypatch):
     assert 0 < good_checkpoint(folder)["step"] < 300000
 
 
-def test_two_runs_in_one_place_are_refused(tmp_path):
+def test_two_runs_in_one_place_are_refused(tmp_path, monkeypatch, capsys):
     from engine.output.lock import locked
     from engine.parallel import Serial
 
     folder = folder_with_input(tmp_path / "run")
     with locked(folder / "run.h5md", Serial()):
-        one_line(engine("run", "input.toml", cwd=folder), "another run", "run.lock")
+        monkeypatch.chdir(folder)
+        one_line(*here(capsys, "run", "input.toml"), "another run", "run.lock")
     assert not (folder / "run.h5md").exists()
 
 
