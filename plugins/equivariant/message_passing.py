@@ -98,7 +98,7 @@ class Interaction(nn.Module):
             if c in self.shared:
                 k, i = self.shared[c]
                 matrix = self.own[k][species] * (1 / math.sqrt(u))  # (A, channels, out)
-                value = (value + matrix.transpose(1, 2) @ features[:len(species), :, parts[i]]) * math.sqrt(0.5)
+                value = (value + matrix.transpose(1, 2) @ features[:species.shape[0], :, parts[i]]) * math.sqrt(0.5)
             outputs.append(value)
         scalars, gates = outputs[0][:, :u], outputs[0][:, u:]
         result = [nn.functional.silu(scalars) * SILU_GAIN]
