@@ -23,7 +23,7 @@ from engine.config.quantities import Temperature, Time
 from engine.config.ramp import ramped
 from engine.errors import InputError
 from integrators.composition import Composition
-from integrators.operators import rescale
+from integrators.operators import refuse_rest, rescale
 
 
 @dataclass
@@ -45,8 +45,9 @@ class Bussi(Composition):
         K = simulation.kinetic_energy()
         f = simulation.degrees_of_freedom()
         kT = units.kB * self.at(simulation, self.temperature)
+        refuse_rest(state, K, f, kT, "bussi")
         c = np.exp(-dt / (self.time * units.fs))
-        moving = (K > 0) & (f > 0)  # a system at rest has no direction to move in
+        moving = (K > 0) & (f > 0)
         share = (1 - c) * 0.5 * kT / np.where(moving, K, 1.0)
         R, chi2 = self._draw(simulation, f)
         square = c + share * (R * R + chi2) + 2 * R * np.sqrt(c * share)

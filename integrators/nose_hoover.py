@@ -27,7 +27,7 @@ from engine.config.quantities import Temperature, Time
 from engine.config.ramp import ramped
 from engine.errors import InputError
 from integrators.composition import Composition
-from integrators.operators import rescale
+from integrators.operators import refuse_rest, rescale
 
 THIRD = 1.0 / (2.0 - 2.0 ** (1 / 3))
 YOSHIDA = np.array([THIRD, 1.0 - 2.0 * THIRD, THIRD])  # fourth order
@@ -91,6 +91,7 @@ class NoseHoover(Composition):
         kT = units.kB * self.at(simulation, self.temperature)
         if not (kT > 0).all():
             raise InputError(f"step {state.step}: nose-hoover needs a temperature above 0 K")
+        refuse_rest(state, K, f, kT, "nose-hoover")
         Q = self.masses(f, kT)
         factor = np.array([
             chain_step(K[s], f[s], kT[s], Q[s], self.rates[s], self.turns[s], YOSHIDA, dt) if f[s] > 0 else 1.0

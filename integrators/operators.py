@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from engine import random
+from engine.errors import InputError
 
 
 @njit(cache=True, error_model="numpy")
@@ -54,18 +55,29 @@ def rescale(velocities, system, factor):
         velocities[i, 2] *= h
 
 
-def scale(state, strain):
+def refuse_rest(state, K, f, kT, who):
+    """A factor cannot heat atoms that are at rest: K, f, kT (S,)."""
+    if ((f > 0) & (K < 1e-12 * f * kT)).any():
+        raise InputError(
+            f"step {state.step}: all atoms of a system are at rest, and {who} can only scale velocities; give "
+            "[system] velocities = { temperature = ... }, or begin with integrator = \"langevin\""
+        )
+
+
+def scale(state, strain, momenta=True):
     """Affine move of cells, positions and momenta by `strain` (S, 3, 3): r → r s, h → h s, p → p s⁻ᵀ.
 
-    Phase-space volume is kept. Rows are vectors, so everything is multiplied from the right.
+    Phase-space volume is kept. Rows are vectors, so everything is multiplied from the right. Without `momenta` they stay.
     """
     system = state.system[: state.n]
     inverse = np.linalg.inv(strain).transpose(0, 2, 1)
     state.cells = state.cells @ strain
     if state.n_systems == 1:
         state.positions[: state.n] = (state.positions[: state.n] - state.origin[0]) @ strain[0] + state.origin[0]
-        state.velocities[:] = state.velocities @ inverse[0]
+        if momenta:
+            state.velocities[:] = state.velocities @ inverse[0]
         return
     x = state.positions[: state.n] - state.origin[system]
     state.positions[: state.n] = np.einsum("ni,nij->nj", x, strain[system]) + state.origin[system]
-    state.velocities[:] = np.einsum("ni,nij->nj", state.velocities, inverse[system])
+    if momenta:
+        state.velocities[:] = np.einsum("ni,nij->nj", state.velocities, inverse[system])

@@ -15,7 +15,7 @@ METHODS = {"lbfgs": LBFGS, "fire": FIRE}
 
 @dataclass
 class Relax(Stage):
-    """Move atoms, and the cell if `cell` says how, to the next minimum of E + P0 V.
+    """Move atoms, and the cell if `cell` says how, to the next minimum of E + P0 V; velocities stay for what follows.
 
     method: "lbfgs" or "fire";  force: largest force on an atom, eV/Å;  cell: "isotropic", "anisotropic" or "flexible";
     pressure and stress (largest component that may be left): GPa;  steps: the most

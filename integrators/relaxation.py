@@ -10,7 +10,8 @@ A move is (dr, dq): r → (r + dr) e^ε and h → h e^ε with ε = dq/ℓ. The e
 | Π | the strains that ``cell`` permits (``integrators.stress``) |
 | P0 | ``pressure``, GPa |
 
-Every system has its own minimiser: sums are (S,) and no system knows of another.
+Every system has its own minimiser: sums are (S,) and no system knows of another. Velocities are left as they are, for
+the stage that follows; the pressure that is relaxed is without them.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ class Relaxation(Stateful):
             refuse_impossible(simulation, "relaxing the cell")
             number = simulation.state.sum_by_system(np.ones(state.n))
             self.length = (np.sqrt(number) * (state.volume / number) ** (1 / 3))[:, None, None]
-        state.velocities[:] = 0.0
 
     def needs(self, step):
         return frozenset({"energy"} if self.cell is None else {"energy", "virial"})
@@ -77,7 +77,7 @@ class Relaxation(Stateful):
         state = simulation.state
         state.positions[: state.n] += dr
         if self.cell is not None:
-            scale(state, exponential(dq / self.length))
+            scale(state, exponential(dq / self.length), momenta=False)
 
     def enthalpy(self, simulation):
         """E + P0 V, (S,) eV; what falls. (With a pressure tensor, P0 is a third of its trace.)"""

@@ -48,9 +48,9 @@ class Watch(Hook):
     def act(self, simulation):
         if simulation.comm.size > 1:
             if simulation.state.step % 10 == 0:
-                simulation.stop_reason = simulation.comm.bcast(self.reason())
+                simulation.stop_reason = simulation.comm.bcast(self.reason()) or simulation.stop_reason
         else:
-            simulation.stop_reason = self.reason()
+            simulation.stop_reason = self.reason() or simulation.stop_reason  # others have their reasons too
 
 
 def seconds(text):

@@ -263,6 +263,13 @@ def test_levels_that_cannot_be():
         copper(NVE(-1.0))
 
 
+def test_atoms_at_rest_cannot_be_scaled_to_a_temperature():
+    for kind in ("bussi", "nose-hoover"):
+        sim = copper(INTEGRATORS[kind](), temperature=0.0, repeat=2)
+        with pytest.raises(InputError, match="at rest"):
+            sim.run(1)
+
+
 def test_barostat_refusals():
     with pytest.raises(InputError, match="temperature"):
         copper(NVE(2.0, barostat=CellRescaling(0.0)))

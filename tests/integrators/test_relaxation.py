@@ -110,3 +110,28 @@ def test_fixed_atoms_stay_and_refuse_a_moving_cell():
     assert moved[0] < 1e-12 and moved[5] < 1e-12 and moved.max() > 0.01
     with pytest.raises(InputError, match="fixed atoms"):
         Simulation(state_from_atoms(atoms), POTENTIAL(), LBFGS(cell="flexible"))
+
+
+def test_relax_as_a_stage_goes_on_with_the_next(tmp_path, monkeypatch):
+    """It ends as soon as it has converged, and leaves velocities to the stage that follows."""
+    from engine.run import Run
+
+    monkeypatch.chdir(tmp_path)
+    raw = {
+        "system": {"crystal": {"structure": "fcc", "species": "Cu", "a": 3.5}, "replicate": [2, 2, 2], "velocities": {"temperature": 50}},
+        "potential": {"kind": "eam/zhou", "cutoff": 6.0},
+        "output": {"trajectory": False},
+        "stage": [
+            {"kind": "relax", "cell": "flexible", "pressure": 1.0, "stress": 0.001},
+            {"integrator": "nve", "steps": 3, "timestep": 1.0},
+        ],
+    }
+    run = Run(raw, ".", "input")
+    assert run.execute(quiet=True) is None
+    sim = run.simulation
+    assert 5 < sim.state.step < 200 and sim.kinetic_energy()[0] > 0
+    W = np.trace(sim.quantity("virial")[0]) / 3 / sim.state.volume[0] * 160.2177
+    assert abs(W - 1.0) < 0.3  # thermal pressure aside
+    raw["stage"][0]["steps"] = 2
+    raw["output"]["file"] = "other.h5md"
+    assert "has not converged in 2 steps" in Run(raw, ".", "input").execute(quiet=True)
