@@ -7,10 +7,10 @@ import argparse
 
 import numpy as np
 from ase.io import read
+from static import relaxed
 
 from plugins.dielectric.modes import modes
 from plugins.dielectric.potential import Dielectric
-from static import relaxed
 
 #: cm⁻¹ and (D/Å)²/u where known, of density-functional perturbation theory (arXiv 2403.17207)
 PUBLISHED = {348.5: 4.81, 375.0: 2.79, 421.2: 8.57, 462.8: 9.25, 751.5: None, 767.1: 3.48, 1041.5: 42.2, 1048.3: 44.5}

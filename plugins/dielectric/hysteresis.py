@@ -1,9 +1,9 @@
 """Hysteresis loops P(E) in a periodic field, averaged over periods, with coercive field and remanence.
 
-Looks are sorted into bins of the field's phase, period by period from when the fields begin. In each period the coercive field is |E| where P along the
-field passes through zero, and the remanent polarization is |P| where E does, both by linear interpolation between bins;
-means over both branches and all periods after `skip`, with their standard error over periods. A ring of numbers that is
-not a loop (nothing switches) has no coercive field: NaN.
+Looks are sorted into bins of the field's phase, period by period from when the fields begin. In each period the coercive
+field is |E| where P along the field passes through zero, and the remanent polarization is |P| where E does, both by linear
+interpolation between bins; means over both branches and all periods after `skip`, with their standard error over periods. A
+ring of numbers that is not a loop (nothing switches) has no coercive field: NaN.
 """
 
 from __future__ import annotations

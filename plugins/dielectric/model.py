@@ -29,7 +29,7 @@ import math
 import torch
 from torch import nn
 
-from plugins.equivariant.blocks import Linear, Network, harmonics, weighted_dot, weighted_sum
+from plugins.equivariant.blocks import Network, harmonics, weighted_dot, weighted_sum
 from plugins.equivariant.description import Description
 from plugins.equivariant.local import LocalModel
 

@@ -14,9 +14,9 @@ of the classical correlation, exact for harmonic modes (Ramírez et al., J. Chem
 classical correlation as it is. ω² S_P is the spectrum of the current Σ Z*·v: with ``source = "current"`` that is what
 is transformed, for charges whose polarization wanders without bound.
 
-Raman: for unpolarised light at a right angle the intensity goes as 45 ā² + 7 γ², with the square of ā = tr α/3 → S_ā and the anisotropy
-γ² = ½ Σ_ab (3 α_ab α_ab − α_aa α_bb) → S likewise (D. A. Long, The Raman Effect, 2002, ch. 5). Given is the part that depends
-on the system, times ω-factors for Stokes scattering far from resonance left out, times (ħω/kT)/(1 − e^{−ħω/kT}).
+Raman: for unpolarised light at a right angle the intensity goes as 45 ā² + 7 γ², with the square of ā = tr α/3 → S_ā and
+the anisotropy γ² = ½ Σ_ab (3 α_ab α_ab − α_aa α_bb) → S likewise (D. A. Long, The Raman Effect, 2002, ch. 5). Given is
+what depends on the system, times (ħω/kT)/(1 − e^{−ħω/kT}); the factors of the laser's frequency are left out.
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ class Conductivity(Spectrum):
         for name, potential in simulation.potentials.items():
             if "field" in potential.capabilities().takes and not getattr(potential, "itinerant", False):
                 raise InputError(
-                    f"hook 'conductivity': the polarization of potential '{name}' is a single-valued function of the structure, so "
-                    "that its time derivative averages to zero: there is no direct current in it; use fixed-charges, which carry "
+                    f"hook 'conductivity': the polarization of potential '{name}' is a single-valued function of the structure, "
+                    "so that its time derivative averages to zero: there is no direct current in it; use fixed-charges, which carry "
                     "P through the boundaries"
                 )
 

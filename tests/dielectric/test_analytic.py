@@ -93,10 +93,10 @@ def test_forces_and_polarization_are_the_slopes_of_the_enthalpy(case):
     for i, a in [(0, 0), (1, 2), (2, 1), (4, 0)]:
         d = np.zeros((n, 3))
         d[i, a] = 1
-        assert out["forces"][i, a] == pytest.approx(-slope(lambda s: case.energy(x + s * d, h, FIELD), 2e-3), abs=1e-8)
+        assert out["forces"][i, a] == pytest.approx(-slope(lambda s, d=d: case.energy(x + s * d, h, FIELD), 2e-3), abs=1e-8)
     for a in range(3):
         d = np.eye(3)[a]
-        assert out["polarization"][0, a] == pytest.approx(-slope(lambda s: case.energy(x, h, FIELD + s * d), 2e-2), abs=1e-8)
+        assert out["polarization"][0, a] == pytest.approx(-slope(lambda s, d=d: case.energy(x, h, FIELD + s * d), 2e-2), abs=1e-8)
 
 
 def test_born_charges_and_polarizability_are_the_slopes_of_the_polarization(case):
@@ -106,9 +106,9 @@ def test_born_charges_and_polarizability_are_the_slopes_of_the_polarization(case
     for i, b in [(0, 1), (1, 2), (3, 0), (4, 2)]:
         d = np.zeros(x.shape)
         d[i, b] = 1
-        assert np.allclose(out["born_charges"][i, :, b], slope(lambda s: P(x + s * d, FIELD), 2e-3), atol=1e-8)
+        assert np.allclose(out["born_charges"][i, :, b], slope(lambda s, d=d: P(x + s * d, FIELD), 2e-3), atol=1e-8)
     for b in range(3):
-        assert np.allclose(out["polarizability"][0, :, b], slope(lambda s: P(x, FIELD + s * np.eye(3)[b]), 2e-2), atol=1e-8)
+        assert np.allclose(out["polarizability"][0, :, b], slope(lambda s, b=b: P(x, FIELD + s * np.eye(3)[b]), 2e-2), atol=1e-8)
 
 
 def test_virial_is_the_strain_derivative_at_fixed_voltages_and_symmetric(case):
@@ -119,7 +119,7 @@ def test_virial_is_the_strain_derivative_at_fixed_voltages_and_symmetric(case):
             unit = np.zeros((3, 3))
             unit[a, b] = 1
 
-            def energy(s):
+            def energy(s, unit=unit):
                 m = np.eye(3) + s * unit
                 return case.energy(x @ m, h @ m, np.linalg.solve(h @ m, h @ FIELD))
 

@@ -174,7 +174,7 @@ def test_polarization_of_a_local_model_does_not_jump_at_the_boundary():
     sim = Simulation(state_from_atoms(atoms), {"bonds": bonds, "charges": FixedCharges({"Na": 1.0, "Cl": 0.0})})
     start = sim.quantity("polarization")[0].copy()
     step, last = np.array([0.0, 0.13, 0.3]), start
-    for k in range(1, 60):
+    for _ in range(59):
         sim.state.positions[: sim.state.n] += step
         sim.domain.invalidate()
         sim.forces.stale = True

@@ -155,7 +155,8 @@ def test_trained_model_restarts(trained):
         state = state_from_atoms(salt(3, 0.02))
         thermalise(state, 100, 1)
         pulse = GaussianPulse(amplitude=0.1, center=15, width=5, period=30.0)
-        return Simulation(state, Dielectric(str(trained[0])), Langevin(timestep=1.0, temperature=100, friction=0.01), fields=[pulse])
+        integrator = Langevin(timestep=1.0, temperature=100, friction=0.01)
+        return Simulation(state, Dielectric(str(trained[0])), integrator, fields=[pulse])
 
     whole, first, second = fresh(), fresh(), fresh()
     whole.run(20)

@@ -84,4 +84,5 @@ def test_fields_of_the_examples_have_an_input_form():
     table = tomllib.loads((EXAMPLES / "batio3-hysteresis/input.toml").read_text())["field"][0]
     field = plugins.make("fields", table, "field[0]")
     assert np.allclose(field.value(0.0), [0, 0, 0.3636]) and np.allclose(field.value(50_000.0), 0, atol=1e-12)
-    assert np.allclose(plugins.make("fields", {"kind": "constant", "vector": [0, 0, 1]}, "f").value(3), Constant([0, 0, 1]).value(3))
+    constant = plugins.make("fields", {"kind": "constant", "vector": [0, 0, 1]}, "f")
+    assert np.allclose(constant.value(3), Constant([0, 0, 1]).value(3))

@@ -58,13 +58,15 @@ def test_everything_is_a_derivative_of_the_enthalpy(model, field):
     P = lambda a, E: at(model, a, E).polarization[0].numpy()
     alpha = lambda a: at(model, a, field, frozenset({"polarizability"})).polarizability[0].numpy()
     for i, a in [(0, 0), (3, 2), (4, 1)]:
-        assert float(out.forces[i, a]) == pytest.approx(-slope(lambda h: energy(moved(atoms, i, a, h), field), 2e-3), abs=1e-8)
-        assert np.allclose(out.born_charges[i, :, a], slope(lambda h: P(moved(atoms, i, a, h), field), 2e-3), atol=1e-8)
-        assert np.allclose(out.raman[i, :, :, a], slope(lambda h: alpha(moved(atoms, i, a, h)), 2e-3), atol=1e-7)
+        pull = -slope(lambda h, i=i, a=a: energy(moved(atoms, i, a, h), field), 2e-3)
+        assert float(out.forces[i, a]) == pytest.approx(pull, abs=1e-8)
+        assert np.allclose(out.born_charges[i, :, a], slope(lambda h, i=i, a=a: P(moved(atoms, i, a, h), field), 2e-3), atol=1e-8)
+        assert np.allclose(out.raman[i, :, :, a], slope(lambda h, i=i, a=a: alpha(moved(atoms, i, a, h)), 2e-3), atol=1e-7)
     for a in range(3):
         unit = np.eye(3)[a]
-        assert float(out.polarization[0, a]) == pytest.approx(-slope(lambda h: energy(atoms, field + h * unit), 2e-3), abs=1e-8)
-        assert np.allclose(out.polarizability[0, :, a], slope(lambda h: P(atoms, field + h * unit), 2e-3), atol=1e-8)
+        dipole = -slope(lambda h, unit=unit: energy(atoms, field + h * unit), 2e-3)
+        assert float(out.polarization[0, a]) == pytest.approx(dipole, abs=1e-8)
+        assert np.allclose(out.polarizability[0, :, a], slope(lambda h, unit=unit: P(atoms, field + h * unit), 2e-3), atol=1e-8)
     assert float(out.polarization.abs().max()) > 1e-4 and float(out.polarizability.abs().max()) > 1e-4
 
 

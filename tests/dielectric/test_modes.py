@@ -16,7 +16,8 @@ CHARGES = {"Na": 0.7, "Cl": -0.7}
 @pytest.fixture(scope="module")
 def found():
     atoms = bulk("NaCl", "rocksalt", a=5.3)
-    potentials = {"core": Morse(depth=0.4, alpha=1.2, r0=2.6, cutoff=4.5, truncation="force-shifted"), "ions": FixedCharges(CHARGES),
+    potentials = {"core": Morse(depth=0.4, alpha=1.2, r0=2.6, cutoff=4.5, truncation="force-shifted"),
+                  "ions": FixedCharges(CHARGES),
                   "bonds": PolarizableBonds([Bond("Na-Cl", parallel=0.3, perpendicular=0.3)], cutoff=4.5)}
     return atoms, modes(atoms, potentials)
 

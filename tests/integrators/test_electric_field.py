@@ -82,7 +82,8 @@ def test_time_steps_of_two_lengths_count_their_own_work():
 
 def test_no_drift():
     """Fifty periods, 10 000 steps: the account's error is that of one period (and after 100 000 the same)."""
-    sim = Simulation(molecule(), potentials(), NVE(timestep=1.0), fields=[Sine(amplitude=0.02, period=200.0, direction=[0, 1, 2])])
+    field = Sine(amplitude=0.02, period=200.0, direction=[0, 1, 2])
+    sim = Simulation(molecule(), potentials(), NVE(timestep=1.0), fields=[field])
     values = []
     sim.attach(lambda s: values.append(s.conserved()[0]), every=20, needs={"energy"})
     sim.run(10000)
