@@ -174,9 +174,9 @@ class Conductivity(Spectrum):
         for name, potential in simulation.potentials.items():
             if "field" in potential.capabilities().takes and not getattr(potential, "itinerant", False):
                 raise InputError(
-                    f"hook 'conductivity': the polarization of potential '{name}' is a single-valued function of the structure, "
-                    "so that its time derivative averages to zero: there is no direct current in it; use fixed-charges, which carry "
-                    "P through the boundaries"
+                    f"hook 'conductivity': the polarization of potential '{name}' is a single-valued function of the "
+                    "structure, so that its time derivative averages to zero: there is no direct current in it; use "
+                    "fixed-charges, which carry P through the boundaries"
                 )
 
     def signal(self, simulation):
