@@ -50,7 +50,6 @@ def main():
         parser.error(f"no benchmark is called '{given.only}'; there are: {', '.join(cases.ALL)}")
     file = HERE / "results" / "cpu.json"
     file.parent.mkdir(exist_ok=True)
-    kept = json.loads(file.read_text()) if file.exists() else {"rows": []}
     for name, run in cases.ALL.items():
         if given.only in (None, name):
             print(name, flush=True)
@@ -59,6 +58,7 @@ def main():
             except ImportError as error:
                 print(f"  left out: {error}")
                 continue
+            kept = json.loads(file.read_text()) if file.exists() else {"rows": []}
             kept["rows"] = [row for row in kept["rows"] if row.get("benchmark") != name] + rows
             order = list(cases.ALL)
             kept["rows"].sort(key=lambda row: order.index(row["benchmark"]))
@@ -70,7 +70,7 @@ def main():
             after = tail.partition(MARK)[2]
             where = "Made on {processor}, {cores} cores, {date}.".format(**kept["machine"])
             readme.write_text(f"{head}{MARK}\n\n{where}\n\n{table}\n\n{MARK}{after}")
-    print(render(kept["rows"]))
+    print(render(json.loads(file.read_text())["rows"]))
 
 
 if __name__ == "__main__":

@@ -253,6 +253,7 @@ class ClusterDriver:
         self._builder = ClusterBuilder(self.width)
         self._prune = specialize(clusters_prune, WIDTH=self.width, MIXED=self.mixed).prune
         self._kept = np.zeros(0, np.int32)
+        self._made = self._made_for = None
         self._compiled = {}
         self._forces = self._relative = self._reference = np.zeros(0)
         self._centres = np.zeros((0, 3), np.float32)
@@ -265,8 +266,11 @@ class ClusterDriver:
         return self._compiled[energy]
 
     def clusters(self, atoms, neighbors, halo):
-        """The cluster pairs of this rebuild, with the species of each lane and, in mixed precision, the centres."""
-        def make():
+        """The cluster pairs of this rebuild, with the species of each lane and, in mixed precision, the centres.
+
+        Buffers are the driver's: a potential that serves two simulations in turns makes its clusters anew each time.
+        """
+        if self._made_for is not neighbors:
             clusters = self._builder.build(neighbors.reference, atoms.n, atoms.system, atoms.n_systems, atoms.tags,
                                            ghost_roles(halo), self.cutoff + neighbors.skin)
             self._pruned = False
@@ -274,8 +278,8 @@ class ClusterDriver:
                 self._centres = np.empty((clusters.n_clusters, 3), np.float32)
                 self._relative = np.empty(len(clusters.packed), np.float32)
                 _centre(clusters.packed, self.width, SNAP, self._centres, self._relative)
-            return clusters, clusters.lanes_of(atoms.species)
-        return neighbors.derived((id(self), "clusters"), make)
+            self._made, self._made_for = (clusters, clusters.lanes_of(atoms.species)), neighbors
+        return self._made
 
     def compute(self, atoms, neighbors, halo, needs, out, inputs=()):
         """Add energy, forces and virial; `inputs` are the per-atom arrays that the function names, in sorted order."""

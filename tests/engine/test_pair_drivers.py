@@ -150,3 +150,18 @@ def test_pruning_changes_nothing(precision, monkeypatch):
         lengths.append((pruning._kept_stop - clusters.start).sum())
         assert lengths[-1] < (whole._kept_stop - clusters.start).sum()
     assert len(set(lengths)) > 1, "pruned once only"
+
+
+def test_one_potential_serves_two_simulations():
+    """Buffers of one are not taken for those of the other."""
+    driver = ClusterDriver(lennard_jones, np.array([[3.5]]), np.array([[[0.1, 1.4]]]))
+    pairs = []
+    for seed in (7, 8):
+        state = tilted_state(seed, 60 * seed - 120)
+        domain = Domain(state, 3.5, 0.9)
+        domain.refresh()
+        pairs.append((state, domain))
+    alone = [fast(driver, state, domain, []) for state, domain in pairs]
+    for (state, domain), expected in zip(pairs, alone):
+        again = fast(driver, state, domain, [])
+        assert all((again[name] == value).all() for name, value in expected.items())
