@@ -76,5 +76,6 @@ class FastPasses:
 
     def _extent(self, neighbors):
         """A corner below all atoms and a length beyond all of them, with room to move until the next rebuild."""
-        low, high = neighbors.reference.min(0) - neighbors.skin, neighbors.reference.max(0) + neighbors.skin
+        x = neighbors.reference if len(neighbors.reference) else np.zeros((1, 3))
+        low, high = x.min(0) - neighbors.skin, x.max(0) + neighbors.skin
         return low, max(float((high - low).max()), 4.0 * self.cutoff)
