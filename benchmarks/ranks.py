@@ -53,7 +53,7 @@ class Ranks(Engine):
         comm, halo = self.simulation.comm, self.simulation.domain.halo
         if halo.local:
             return {"latency": 0.0, "bytes": 0.0, "sent": 0}
-        peer, rows = halo.peers[0].rank, sum(p.receive.stop - p.receive.start for p in halo.peers)
+        peer, rows = halo.peers[0].rank, comm.max(sum(p.receive.stop - p.receive.start for p in halo.peers))
         empty, data, room = np.zeros(1), np.zeros((rows, 3)), np.zeros((rows, 3))
 
         def timed(send, receive, repeats):
