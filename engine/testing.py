@@ -134,7 +134,7 @@ def check_needs(potential, atoms):
     """Forces are the same whatever else is asked for, and results are added to what was there."""
     reference = evaluate(potential, atoms)
     wanted = _wanted(potential)
-    for needs in [frozenset(), *(frozenset({name}) for name in wanted)]:
+    for needs in [frozenset(), *(frozenset({name}) for name in sorted(wanted - {"atom_virial"}))]:
         result = evaluate(potential, atoms, needs | {"forces"})
         for name in needs | {"forces"}:
             _close(getattr(result, name), getattr(reference, name), 1e-11, f"{name} with needs = {sorted(needs)}")
