@@ -24,6 +24,8 @@ from engine.parallel import Serial
 from engine.state import temperature
 
 DEFAULT_SKIN = 1.0  # Å
+SANITY = 100  # steps between looks at whether all is still finite
+HOTTEST = 1e6  # K, the mean; nothing that a force field describes is hotter
 
 
 class Simulation:
@@ -138,6 +140,8 @@ class Simulation:
                 self.forces.all_levels(self.integrator.needs(state.step))
             self.integrator.step(self, self.needs_after(state.step + 1))
             state.step += 1
+            if state.step % SANITY == 0:
+                self.check_sane()
             for updater in self.updaters:
                 if state.step % updater.every == 0:
                     self._update(updater)
@@ -271,13 +275,19 @@ class Simulation:
         """Raise a PhysicsError that names the step, the atom and the likely cause if something has exploded."""
         state = self.state
         forces = self.forces.total("forces")
-        if np.isfinite(forces).all() and np.isfinite(state.velocities).all():
+        hottest = float(np.max(self.temperature()))
+        finite = (np.isfinite(forces) & np.isfinite(state.velocities)).all(1)
+        if not finite.all():
+            bad, what = int(np.argmin(finite)), "the force on it, or its velocity, is not a number"
+        elif hottest > HOTTEST:
+            bad = int(np.argmax(state.masses * (state.velocities**2).sum(1))) if state.n else -1
+            what = f"it is the fastest at a temperature of {hottest:.3g} K"
+        else:
             return
-        bad = int(np.flatnonzero(~(np.isfinite(forces) & np.isfinite(state.velocities)).all(1))[0])
+        atom = f"atom {int(state.tags[bad])} ({state.species_names[state.species[bad]]})" if bad >= 0 else "an atom"
         raise PhysicsError(
-            f"step {state.step}: the force on atom {int(state.tags[bad])} ({state.species_names[state.species[bad]]}, at "
-            f"{np.round(state.positions[bad], 3).tolist()} Å) is not a number; the usual causes are overlapping atoms "
-            "or a time step too long"
+            f"step {state.step}: the run has exploded at {atom}: {what}; the usual causes are overlapping atoms in the start "
+            "structure, or a time step too long"
         )
 
     # -- persistence --------------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from engine.errors import PhysicsError
 from engine.neighbors import Neighbors
 from engine.neighbors.bins import bin_atoms
 
+FARTHEST = 1e8  # Å; an atom further away has exploded, or come from a file that is wrong
+
 
 @njit(cache=True)
 def _largest_move(x, reference, strain, origin, system):
@@ -77,11 +79,13 @@ class Domain:
     def rebuild(self):
         """Wrap, migrate, sort, find ghosts, forget the lists. Collective."""
         state = self.state
-        if not np.isfinite(state.positions[: state.n]).all():
-            bad = int(np.flatnonzero(~np.isfinite(state.positions[: state.n]).all(1))[0])
+        sane = (np.abs(state.positions[: state.n]) < FARTHEST).all(1)
+        if not sane.all():
+            bad = int(np.argmin(sane))
+            place = f"{state.positions[bad].tolist()} Å" if np.isfinite(state.positions[bad]).all() else "not a number"
             raise PhysicsError(
-                f"step {state.step}: the position of atom {int(state.tags[bad])} is not a number; "
-                "the usual causes are a time step too long, overlapping atoms or a potential outside its range"
+                f"step {state.step}: the position of atom {int(state.tags[bad])} ({state.species_names[state.species[bad]]}) "
+                f"is {place}; the usual causes are a time step too long, overlapping atoms or a potential outside its range"
             )
         work = self.balance.work(self) if self.balance else None
         self._span_open_directions()

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.contracts import Hook
-from engine.errors import InputError, PhysicsError
+from engine.errors import InputError
 from engine.output.columns import choose
 from engine.output.file import replace_text, writing
-
-HOTTEST = 1e6  # K; nothing that a force field describes is hotter
 
 
 class ThermoTable(Hook):
@@ -50,12 +48,6 @@ class ThermoTable(Hook):
     def act(self, simulation):
         simulation.check_sane()
         values = [c.value(simulation) for c in self.columns]
-        hottest = float(np.max(simulation.temperature()))
-        if hottest > HOTTEST:
-            raise PhysicsError(
-                f"step {simulation.state.step}: the temperature is {hottest:.3g} K: the run has exploded; the usual causes "
-                "are overlapping atoms in the start structure or a time step too long"
-            )
         if not self.writes:
             return
         line = "".join(f"{self.number(c, v):>{self.width(c)}}" for c, v in zip(self.columns, values))

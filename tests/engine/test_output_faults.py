@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -330,3 +331,16 @@ def test_failing_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
         job.checkpoint.write(job.simulation)
     assert {path: path.read_bytes() for path in checkpoint.paths(job.base)} == before
     assert not list(Path().glob("*.tmp"))
+
+
+@pytest.mark.parametrize("change", [
+    ("timestep = 2.0", "timestep = 3000.0"), ("a = 5.3", "a = 1.5"), ("temperature = 60\nfriction", 'temperature = "1e9 K"\nfriction'),
+])
+def test_explosion_names_step_atom_and_cause(change, tmp_path, monkeypatch, capsys):
+    """Too long a time step, overlapping atoms, a mad thermostat: one line and exit code 3 long before the next thermo row."""
+    text = INPUT.replace(*change).replace("thermo = 5", "thermo = 5000").replace("steps = 100", "steps = 5000")
+    monkeypatch.chdir(folder_with_input(tmp_path / "run", text))
+    code, said = here(capsys, "run", "-q", "input.toml")
+    assert code == 3 and len(said.splitlines()) == 1, said
+    step, atom = int(re.search(r"step (\d+)", said)[1]), int(re.search(r"atom (\d+) \(Ar\)", said)[1])
+    assert 0 <= step <= 200 and 0 <= atom < 108 and "time step too long" in said and "overlapping atoms" in said
