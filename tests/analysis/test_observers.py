@@ -1,6 +1,8 @@
 """Observers against what is known exactly, and against brute force over a stored trajectory."""
 
+import re
 import tomllib
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -296,3 +298,19 @@ def test_wrong_hooks_are_refused(hook, words, tmp_path, monkeypatch):
     with pytest.raises(InputError) as error:
         Run(tomllib.loads(text), tmp_path).execute(quiet=True)
     assert all(word in str(error.value) for word in words) and "\n" not in str(error.value)
+
+
+def test_the_hooks_of_the_page_run(tmp_path, monkeypatch):
+    """docs/analysis.md: its input is accepted, and writes what its table says."""
+    page = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
+    hooks = re.search(r"```toml\n(.*?)```", page, re.S)[1]
+    stage = '[[stage]]\nintegrator = "nve"\nsteps = 20\ntimestep = 1.0\n'
+    text = ('[system]\ncrystal = { structure = "fcc", species = "Cu", a = 3.6 }\nreplicate = [2, 2, 2]\n'
+            'velocities = { temperature = 300 }\n[potential]\nkind = "eam/zhou"\n' + 2 * stage + hooks)
+    monkeypatch.chdir(tmp_path)
+    Run(tomllib.loads(text), tmp_path).execute(quiet=True)
+    with h5py.File("run.h5md") as file:
+        for kind, names in re.findall(r"^\| (rdf|msd|vacf|stress|profile) \| (.*?) \|", page, re.M):
+            group = file["observers"]["across" if kind == "profile" else kind]
+            expected = set(re.findall(r"`(\w+)`", names)) - ({"diffusion"} if kind == "msd" else set())  # needs eight lags
+            assert expected <= set(group) and group.attrs["samples"] > 0
