@@ -118,7 +118,11 @@ def test_relax_as_a_stage_goes_on_with_the_next(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     raw = {
-        "system": {"crystal": {"structure": "fcc", "species": "Cu", "a": 3.5}, "replicate": [2, 2, 2], "velocities": {"temperature": 50}},
+        "system": {
+            "crystal": {"structure": "fcc", "species": "Cu", "a": 3.5},
+            "replicate": [2, 2, 2],
+            "velocities": {"temperature": 50},
+        },
         "potential": {"kind": "eam/zhou", "cutoff": 6.0},
         "output": {"trajectory": False},
         "stage": [
