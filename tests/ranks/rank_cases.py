@@ -80,6 +80,7 @@ def evaluated(comm, potential, atoms, skin=0.6, needs=ALL):
     domain = Domain(state, potential.capabilities().cutoff, skin)
     forces = Forces(state, domain, {"potential": potential})
     forces(needs)
+    owned = comm.gather(state.n)
     rng = np.random.default_rng(8)
     for _ in range(2):  # two big moves there and back
         step = rng.normal(scale=1.5, size=(len(atoms) if hasattr(atoms, "positions") else sum(map(len, atoms)), 3))
@@ -92,7 +93,6 @@ def evaluated(comm, potential, atoms, skin=0.6, needs=ALL):
     full = comm.sum(len(domain.neighbors.full(domain.cutoff).indices))
     arrays = {k: v.copy() for k, v in out.items() if k in ("forces", "atom_energy", "atom_virial")}
     sums = {k: v.copy() for k, v in out.items() if k not in arrays}
-    owned = comm.gather(state.n)
     fast = forces(frozenset({"energy", "forces", "virial"}))  # other kernels than those that give per-atom virials
     arrays["fast_forces"] = fast.forces.copy()
     sums |= {"fast_energy": fast.energy.copy(), "fast_virial": fast.virial.copy()}
