@@ -58,7 +58,8 @@ def test_repeats_are_bitwise_equal(results):
 
 
 def test_some_rank_was_empty_and_work_is_even(results):
-    assert (results(4)["two_atoms"]["owned"] == 0).sum() == 2
+    owned = results(4)["two_atoms"]["owned"]
+    assert owned.sum() == 2 and (owned == 0).sum() >= 2
     for ranks in (2, 4):
         owned = results(ranks)["lj_forces"]["owned"]
         assert owned.max() <= 1.06 * owned.mean()
