@@ -12,13 +12,12 @@ dynamics and relaxations go through the same fast path as the engine's.
 """
 
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from engine.build import state_from_atoms
 from engine.config import plugins
 from engine.domain.domain import Domain
-from engine.errors import InputError
 from engine.forces import Forces
 
 SOURCES = {"energy": "energy", "free_energy": "energy", "forces": "forces", "stress": "virial", "energies": "atom_energy",
@@ -26,17 +25,17 @@ SOURCES = {"energy": "energy", "free_energy": "energy", "forces": "forces", "str
 
 
 class EngineCalculator(Calculator):
-    """potentials : one potential of ours, or {name: potential}, whose sum is taken;  skin : Å
+    """potentials : one potential of ours, or {name: potential};  weights : {name: weight}, all 1 by default;  skin : Å
 
     Energies in eV, forces in eV/Å, stress −W/V in eV/Å³ (Voigt: xx, yy, zz, yz, xz, xy; tension positive), dipole in e·Å.
     """
 
-    def __init__(self, potentials, skin=1.0, **keywords):
+    def __init__(self, potentials, weights=None, skin=1.0, **keywords):
         super().__init__(**keywords)
         self.potentials = potentials if isinstance(potentials, dict) else {"potential": potentials}
         for potential in self.potentials.values():
             plugins.check(potential)
-        self.skin = skin
+        self.weights, self.skin = weights or {name: 1.0 for name in self.potentials}, skin
         self._forces = None
 
     @property
@@ -59,7 +58,7 @@ class EngineCalculator(Calculator):
         if "virial" in needs and state.periodic.all():
             self.results["stress"] = full_3x3_to_voigt_6_stress(-forces.total("virial")[0] / state.volume[0])
         elif "stress" in properties:
-            raise InputError("the stress is undefined where a direction is open")
+            raise PropertyNotImplementedError("the stress is undefined where a direction is open")
         if "energies" in properties:
             self.results["energies"] = forces.total("atom_energy")[order]
         if "stresses" in properties:
@@ -90,5 +89,5 @@ class EngineCalculator(Calculator):
             potential.bind(state.species_names)
         cutoff = max(potential.capabilities().cutoff for potential in self.potentials.values())
         domain = Domain(state, cutoff, self.skin)
-        self._forces = Forces(state, domain, self.potentials)
+        self._forces = Forces(state, domain, self.potentials, [self.weights])
         return self._forces

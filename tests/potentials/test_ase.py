@@ -8,7 +8,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from conftest import rattled, sheared
 
-from engine.calculator import EngineCalculator
+from engine.ase import EngineCalculator
 from engine.errors import InputError, PhysicsError
 from engine.testing import evaluate
 from potentials.ase_calculator import ASE
