@@ -212,12 +212,14 @@ def end_all(error):
     if isinstance(error, KeyboardInterrupt):
         comm.abort(130)
     if comm.rank:
-        time.sleep(min(0.5 + 0.01 * comm.rank, 2.0))
+        time.sleep(min(1.0 + 0.01 * comm.rank, 2.0))
     where = f"rank {comm.rank} of {comm.size}: "
     if isinstance(error, EngineError):
         print(f"engine: {where if comm.rank else ''}{error}", file=sys.stderr)
     else:
         print(where + "".join(traceback.format_exception(error)), file=sys.stderr, end="")
+    sys.stderr.flush()
+    time.sleep(0.3)  # a launcher that is told to abort may not read what is still in the pipe
     comm.abort(getattr(error, "code", 1))
 
 
