@@ -7,7 +7,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "potentials"), str(TESTS / "ranks")]
 
-from rank_cases import ALL, evaluated  # noqa: E402
+from rank_tools import ALL, evaluated  # noqa: E402
 from test_contract import CASES  # noqa: E402
 
 from engine.parallel import world  # noqa: E402

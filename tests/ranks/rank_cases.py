@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from rank_tools import ALL, evaluated, ordered, rattled, triclinic
 
 from engine.build import state_from_atoms, thermalise
-from engine.domain.domain import Domain
-from engine.domain.migration import share_out
-from engine.forces import Forces
 from engine.parallel import world
 from engine.simulation import Simulation
 from integrators.bussi import Bussi
@@ -30,18 +28,11 @@ from potentials.pair.lennard_jones import LennardJones
 
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "potentials")]  # of the contract tests
 CASES = {}
-ALL = frozenset({"energy", "forces", "virial", "atom_energy", "atom_virial"})
 
 
 def case(function):
     CASES[function.__name__] = function
     return function
-
-
-def rattled(atoms, amplitude, seed=1):
-    atoms = atoms.copy()
-    atoms.positions += np.random.default_rng(seed).normal(scale=amplitude, size=atoms.positions.shape)
-    return atoms
 
 
 def copper(repeat=(5, 5, 5), amplitude=0.1):
@@ -52,51 +43,8 @@ def argon(repeat=4, amplitude=0.3):
     return rattled(bulk("Ar", cubic=True, a=5.4).repeat(repeat), amplitude)
 
 
-def triclinic(atoms, seed=3, amount=0.12):
-    atoms = atoms.copy()
-    strain = np.eye(3) + np.random.default_rng(seed).uniform(-amount, amount, (3, 3))
-    atoms.set_cell(atoms.cell[:] @ strain, scale_atoms=True)
-    return atoms
-
-
 def lj():
     return LennardJones(epsilon=0.0104, sigma=3.4, cutoff=8.5, truncation="shifted")
-
-
-def ordered(comm, state, arrays):
-    """Arrays with owned rows of every rank, in the order of tags, on rank 0."""
-    rows = comm.gather_rows({"tags": state.tags[: state.n], **{k: v[: state.n] for k, v in arrays.items()}})
-    if rows is None:
-        return {}
-    order = np.argsort(rows.pop("tags"))
-    return {k: v[order] for k, v in rows.items()}
-
-
-def evaluated(comm, potential, atoms, skin=0.6, needs=ALL):
-    """Everything that a potential says about a structure, after a few rebuilds in which atoms migrate."""
-    state = state_from_atoms(atoms)
-    share_out(state, comm)
-    potential.bind(state.species_names)
-    domain = Domain(state, potential.capabilities().cutoff, skin)
-    forces = Forces(state, domain, {"potential": potential})
-    forces(needs)
-    owned = comm.gather(state.n)
-    rng = np.random.default_rng(8)
-    for _ in range(2):  # two big moves there and back
-        step = rng.normal(scale=1.5, size=(len(atoms) if hasattr(atoms, "positions") else sum(map(len, atoms)), 3))
-        for sign in (1, -1):
-            state.set("positions", state.positions[: state.n] + sign * step[state.tags[: state.n]])
-            domain.refresh()
-    assert domain.rebuilds == 5
-    out = forces(needs)
-    pairs = comm.sum(len(domain.neighbors.half(domain.cutoff).indices))
-    full = comm.sum(len(domain.neighbors.full(domain.cutoff).indices))
-    arrays = {k: v.copy() for k, v in out.items() if k in ("forces", "atom_energy", "atom_virial")}
-    sums = {k: v.copy() for k, v in out.items() if k not in arrays}
-    fast = forces(frozenset({"energy", "forces", "virial"}))  # other kernels than those that give per-atom virials
-    arrays["fast_forces"] = fast.forces.copy()
-    sums |= {"fast_energy": fast.energy.copy(), "fast_virial": fast.virial.copy()}
-    return {**ordered(comm, state, arrays), **sums, "pairs": np.array([pairs, full]), "owned": np.array(owned)}
 
 
 @case
@@ -112,6 +60,27 @@ def lj_triclinic(comm):
 @case
 def lj_cutoff_beyond_the_box(comm):
     return evaluated(comm, lj(), triclinic(argon(1)))
+
+
+def neighbors_of(atoms, distance):
+    """Pairs of atoms closer than `distance`, by number."""
+    from ase.neighborlist import neighbor_list
+
+    i, j = neighbor_list("ij", atoms, distance)
+    return np.unique(np.sort(np.stack([i, j], 1)[i != j], 1), axis=0)
+
+
+@case
+def lj_excluded_pairs(comm):
+    atoms = triclinic(argon(3))
+    return evaluated(comm, lj(), atoms, exclusions=neighbors_of(atoms, 4.0))
+
+
+@case
+def lj_excluded_pairs_in_a_small_box(comm):
+    """Other images of excluded pairs are within the cutoff, and stay."""
+    atoms = triclinic(argon(1))
+    return evaluated(comm, lj(), atoms, exclusions=[(0, 1), (3, 1), (2, 0)])
 
 
 @case
@@ -275,8 +244,8 @@ def ions_in_a_pulse(comm):
     atoms = bulk("Ar", cubic=True, a=5.4).repeat(3)
     atoms.symbols[::2] = "Kr"
     charges = {"Ar": -0.5, "Kr": 0.5}
-    potentials = {"core": LennardJones(epsilon=0.0104, sigma=3.4, cutoff=8.5, truncation="shifted"), "charges": FixedCharges(charges),
-                  "born": FixedBornCharges(charges),
+    potentials = {"core": LennardJones(epsilon=0.0104, sigma=3.4, cutoff=8.5, truncation="shifted"),
+                  "charges": FixedCharges(charges), "born": FixedBornCharges(charges),
                   "bonds": PolarizableBonds([Bond("Ar-Kr", charge=0.1, parallel=0.2, perpendicular=0.1, fourth=0.3)])}
     pulse = GaussianPulse(amplitude=0.05, center=60, width=20, period=80, direction=[1, 1, 2])
     return trajectory(comm, atoms, potentials, NVE(timestep=2.0), 100, 60, fields=[pulse], skin=0.4)

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from ase.build import bulk
-from rank_cases import triclinic
 from rank_launch import mpiexec
+from rank_tools import triclinic
 
 from engine.build import state_from_atoms
 from engine.domain.bricks import divide

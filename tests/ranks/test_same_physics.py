@@ -5,8 +5,9 @@ import pickle
 import numpy as np
 import pytest
 from ase.build import bulk
-from rank_cases import CASES, rattled
+from rank_cases import CASES
 from rank_launch import mpiexec
+from rank_tools import rattled
 
 from engine.parallel import Serial
 
