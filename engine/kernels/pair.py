@@ -128,7 +128,7 @@ class PairPotential(Potential):
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
         values = [getattr(atoms, PER_ATOM_INPUTS[name]) for name in self._inputs]
-        if "atom_virial" not in needs and not len(atoms.exclusions):
+        if "atom_virial" not in needs:
             self._fast.compute(atoms, neighbors, halo, needs, out, values)
             return
         wanted = needs & {"energy", "virial", "atom_energy", "atom_virial"}

@@ -11,7 +11,7 @@ import inspect
 import numpy as np
 from numba import njit
 
-from engine.kernels import clusters_prune, compiled
+from engine.kernels import clusters_exclude, clusters_prune, compiled
 from engine.kernels.clusters import ClusterBuilder
 from engine.kernels.clusters_search import BLOCK
 from engine.kernels.list_search import ghost_roles
@@ -273,6 +273,8 @@ class ClusterDriver:
         if self._made_for is not neighbors:
             clusters = self._builder.build(neighbors.reference, atoms.n, atoms.system, atoms.n_systems, atoms.tags,
                                            ghost_roles(halo), self.cutoff + neighbors.skin)
+            if len(atoms.exclusions):
+                clusters_exclude.clear(clusters, neighbors.excluded(), atoms.n_all)
             self._pruned = False
             if self.mixed:
                 self._centres = np.empty((clusters.n_clusters, 3), np.float32)

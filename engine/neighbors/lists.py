@@ -7,7 +7,7 @@ from numba import njit
 
 from engine.kernels.list_search import PADDING, ListBuilder, ghost_roles
 from engine.neighbors.bins import bin_atoms
-from engine.neighbors.exclusions import without
+from engine.neighbors.exclusions import excluded_rows, without
 
 
 @dataclass
@@ -78,6 +78,11 @@ class Neighbors:
             self._cache[key] = make()
         return self._cache[key]
 
+    def excluded(self):
+        """Rows (m, 2) of excluded pairs at the last rebuild, from both ends: ``engine.neighbors.exclusions``."""
+        state = self.state
+        return self.derived("excluded", lambda: excluded_rows(state.exclusions, self.reference, state.tags, state.n))
+
     def edges(self, cutoff) -> Edges:
         """Pairs inside `cutoff` at the present positions."""
         csr, x = self.full(cutoff), self.state.positions
@@ -101,6 +106,6 @@ class Neighbors:
         roles = ghost_roles(self.halo) if half else None
         csr = CSR(*self._builder.build(x, state.n, state.system, state.tags, roles, bins, half, radius))
         if len(state.exclusions):
-            csr.offsets, csr.indices = without(state.exclusions, x, state.tags, csr.offsets, csr.indices)
+            csr.offsets, csr.indices = without(self.excluded(), csr.offsets, csr.indices)
             csr.padded = np.append(csr.indices, np.zeros(PADDING, np.int32))
         return csr

@@ -10,22 +10,15 @@ import math
 import numpy as np
 from numba import njit
 
-from engine.neighbors.exclusions import nearest_rows, of_owned
-
 
 def rows_of(atoms, neighbors):
     """Rows (m, 2) of excluded pairs that this rank counts: the first an owned atom, of the smaller tag, the second the
     nearest image of the other at the last rebuild."""
-    return neighbors.derived("coulomb excluded pairs", lambda: _find(atoms))
+    def find():
+        rows = neighbors.excluded()
+        return rows[atoms.tags[rows[:, 0]] < atoms.tags[rows[:, 1]]]
 
-
-def _find(atoms):
-    pairs = np.sort(atoms.exclusions, axis=1)
-    rows, partners = of_owned(pairs, atoms.tags, atoms.n)
-    mine = atoms.tags[rows] < partners
-    nearest, _ = nearest_rows(atoms.positions, atoms.tags, rows[mine], partners[mine])
-    found = nearest >= 0
-    return np.stack([rows[mine][found], nearest[found]], 1)
+    return neighbors.derived("coulomb excluded pairs", find)
 
 
 @njit(cache=True, error_model="numpy")
