@@ -34,7 +34,7 @@ def quartz(repeat):
 def forces_only(model, batch, zero):
     """Energy and forces without anything of the field but its zero."""
     vectors = batch.vectors.detach().requires_grad_()
-    (g,) = torch.autograd.grad(model(vectors, batch.species, batch.around, zero).sum(), [vectors])
+    (g,) = torch.autograd.grad(model(vectors, batch.species, batch.around, zero)[0].sum(), [vectors])
     return -on_atoms(g, batch.neighbours, len(batch.species))
 
 

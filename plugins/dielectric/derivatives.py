@@ -10,6 +10,8 @@ With g_ij = ∂F/∂r_ij on edges (r_ij = r_j − r_i) and the field E (S, 3) of
 | polarizability ∂P/∂E (S, 3, 3) | three more reverse passes, symmetric because F is one function |
 | Born charges ∂P/∂R (A, 3, 3), [atom, field axis, displacement axis] | the same three passes, scattered; their sum is zero |
 | ∂α/∂R (A, 3, 3, 3), Raman | nine more |
+
+A model that is quadratic in the field gives P and α itself; only what is left is differentiated.
 """
 
 from __future__ import annotations
@@ -57,38 +59,34 @@ def evaluate(model, batch: Batch, field, needs=frozenset(), training=False, dire
     """
     systems, rows = len(batch.volume), rows or len(batch.species)
     atoms = lambda g: on_atoms(g, batch.neighbours, rows)
+    total = lambda x: x.new_zeros(systems + 1, *x.shape[1:]).index_add(0, batch.system, x)[:systems]
     vectors = batch.vectors.detach().requires_grad_()
     field = field.to(vectors.dtype).detach().requires_grad_()
     padded = torch.cat([field, field.new_zeros(1, 3)])
-    each = model(vectors, batch.species, batch.around, padded[batch.system])
-    second = bool(needs & {"born_charges", "polarizability", "raman"}) or directions is not None
-    keep = training or second
-    g, g_field = gradients(each.sum(), (vectors, field), keep)
-    P = -g_field
-    forces, virial = -atoms(g), None
-    if "virial" in needs:
-        each_atom = vectors.transpose(1, 2) @ g
-        virial = -g.new_zeros(systems + 1, 3, 3).index_add(0, batch.system, each_atom)[:systems]
-        virial = virial - P[:, :, None] * field[:, None, :]
-    energy = torch.zeros(systems + 1, dtype=torch.float64).index_add(0, batch.system, each.double())[:systems]
-    out = Response(energy, forces, P, virial, atom_energy=each)
+    each, P, alpha = model(vectors, batch.species, batch.around, padded[batch.system])
     third = training or "raman" in needs
+    if P is None:
+        second = bool(needs & {"born_charges", "polarizability", "raman"}) or directions is not None
+        g, g_field = gradients(each.sum(), (vectors, field), training or second)
+        P = -g_field
+    else:
+        (g,) = gradients(each.sum(), [vectors], training)
+        P, alpha = total(P), total(alpha)
+    out = Response(total(each.double()), -atoms(g), P, polarizability=alpha, atom_energy=each)
+    if "virial" in needs:
+        out.virial = -total(vectors.transpose(1, 2) @ g) - P[:, :, None] * field[:, None, :]
     if directions is not None:
         out.born_charges = atoms(gradients((P * directions).sum(), [vectors], training)[0])
-    if needs & {"born_charges", "polarizability", "raman"}:
-        charges, alpha = [], []
-        for a in range(3):
-            wanted = (field, vectors) if "born_charges" in needs else (field,)
-            g_field, *g = gradients(P[:, a].sum(), wanted, third)
-            charges += [atoms(x) for x in g]
-            alpha.append(g_field)
+    if "born_charges" in needs or alpha is None and needs & {"polarizability", "raman"}:
+        found = [gradients(P[:, a].sum(), (vectors, field), third) for a in range(3)]
         if "born_charges" in needs:
-            out.born_charges = torch.stack(charges, 1)
-        out.polarizability = torch.stack(alpha, 1)
-        if "raman" in needs:
-            entries = [atoms(gradients(out.polarizability[:, a, b].sum(), [vectors], training)[0])
-                       for a in range(3) for b in range(3)]
-            out.raman = torch.stack(entries, 1).view(-1, 3, 3, 3)
+            out.born_charges = torch.stack([atoms(g) for g, _ in found], 1)
+        if alpha is None:
+            out.polarizability = torch.stack([g for _, g in found], 1)
+    if "raman" in needs:
+        entries = [atoms(gradients(out.polarizability[:, a, b].sum(), [vectors], training)[0])
+                   for a in range(3) for b in range(3)]
+        out.raman = torch.stack(entries, 1).view(-1, 3, 3, 3)
     return out if training else detached(out)
 
 

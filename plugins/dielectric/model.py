@@ -13,7 +13,7 @@ layers that follow. Nothing of the field is left where an atom has no neighbors.
 
     F = Σ_ij [ε_ij − p_ij (r̂_ij·E) − ½ a_ij E² − ½ b_ij ((r̂_ij·E)² − E²/3)]
 
-so that P0 and α are equivariant readouts of one network, exactly second order in E, and one reverse pass gives everything.
+so that P0 and α are equivariant readouts of one network, exactly second order in E: P = P0 + α·E and α need no derivative.
 
 | equation | name |
 |---|---|
@@ -35,7 +35,8 @@ from plugins.equivariant.local import LocalModel
 
 
 class DielectricModel(LocalModel):
-    """`form` "quadratic" or "full"; forward(vectors, centre, neighbour, field) with field (A, 3) V/Å of each atom."""
+    """`form` "quadratic" or "full"; forward(vectors, centre, neighbour, field) with field (A, 3) V/Å of each atom gives
+    enthalpies (A,), and their parts of P (A, 3) and of α (A, 3, 3), which are None where only a derivative knows them."""
 
     def __init__(self, description: Description, form="quadratic", field_scale=1.0):
         super().__init__(description)
@@ -80,13 +81,15 @@ class DielectricModel(LocalModel):
         return unit, self.readout(torch.cat(track_scalars, -1))
 
     def forward(self, vectors, centre, neighbour, field):
-        """(A, N, 3) Å, (A,) and (A, N) species, (A, 3) V/Å -> (A,) eV without the species' shifts."""
+        """(A, N, 3) Å, (A,) and (A, N) species, (A, 3) V/Å -> eV without the species' shifts, e·Å, e·Å²/V."""
         norm = math.sqrt(2 * self.description.neighbors)
         unit, out = self.edges(vectors, centre, neighbour, field)
-        energy = out[..., 0].sum(1) * self.scales[centre]
-        if self.form == "quadratic":
-            along = (unit @ field.unsqueeze(-1)).squeeze(-1)
-            e2 = field.square().sum(-1, keepdim=True)
-            p, a, b = (out[..., 1:] * self.response_scales).unbind(-1)
-            energy = energy - (p * along + 0.5 * a * e2 + 0.5 * b * (along.square() - e2 / 3)).sum(1)
-        return energy / norm
+        energy = out[..., 0].sum(1) * self.scales[centre] / norm
+        if self.form == "full":
+            return energy, None, None
+        p, a, b = (out[..., 1:] * (self.response_scales / norm)).unbind(-1)
+        fixed = (p.unsqueeze(-1) * unit).sum(1)
+        isotropic = (a - b / 3).sum(1)[:, None, None] * torch.eye(3, dtype=out.dtype, device=out.device)
+        alpha = isotropic + unit.transpose(1, 2) @ (b.unsqueeze(-1) * unit)
+        induced = (alpha @ field.unsqueeze(-1)).squeeze(-1)
+        return energy - (field * (fixed + 0.5 * induced)).sum(-1), fixed + induced, alpha

@@ -24,6 +24,7 @@ from plugins.dielectric.derivatives import evaluate
 from plugins.dielectric.model import DielectricModel
 from plugins.equivariant import folder, graphs
 from plugins.equivariant.description import Description
+from plugins.equivariant.training.step import Step
 
 WEIGHTS = {"energy": 0.3, "forces": 1.0, "stress": 0.1, "polarization": 0.3, "born_charges": 1.0, "polarizability": 0.1}
 
@@ -31,7 +32,7 @@ WEIGHTS = {"energy": 0.3, "forces": 1.0, "stress": 0.1, "polarization": 0.3, "bo
 @dataclass
 class Settings:
     """rate : Adam's first learning rate, falling to a hundredth along a cosine over `epochs`;  average : decay of the
-    weights' average, which is what is saved and tested;  weights : of the labels in the loss"""
+    weights' average, which is what is saved and tested;  weights : of the labels in the loss;  compiled : the whole step, by torch"""
 
     epochs: int = 100
     batch: int = 1
@@ -41,49 +42,75 @@ class Settings:
     seed: int = 0
     minutes: float = 1e9
     weights: dict = field(default_factory=lambda: dict(WEIGHTS))
+    compiled: bool = False
 
 
-def wrapped(difference, cells):
-    """(S, 3) e·Å to the nearest branch: fractions of the cell's vectors (S, 3, 3) rounded off."""
-    s = torch.linalg.solve(cells.transpose(1, 2), difference.unsqueeze(-1)).squeeze(-1)
-    return difference - (torch.round(s).unsqueeze(1) @ cells).squeeze(1)
+def wrapped(difference, cells, inverse):
+    """(S, 3) e·Å to the nearest branch: fractions of the cell's vectors (S, 3, 3), whose inverse is given, rounded off."""
+    s = difference.unsqueeze(1) @ inverse
+    return difference - (torch.round(s.detach()) @ cells).squeeze(1)
 
 
 class Labels:
-    """Frames joined into a batch with their labels as tensors."""
+    """Frames joined into one padded batch with their labels: `arguments`, tensors of a shape that `atoms` and `width` set."""
 
-    def __init__(self, frames, model):
-        dtype = next(model.parameters()).dtype
-        self.batch = graphs.join([f.graph for f in frames], model.description.cutoff, dtype)
+    def __init__(self, frames, model, atoms=None, width=None):
+        d, dtype = model.description, next(model.parameters()).dtype
+        batch = graphs.join([f.graph for f in frames], d.cutoff, dtype, atoms, width)
         t = lambda x: torch.tensor(np.asarray(x), dtype=dtype)
-        self.cells, self.field = t([f.cell for f in frames]), t([f.field for f in frames])
-        self.energy = torch.tensor([float(f.energy) for f in frames], dtype=torch.float64)
-        self.forces = t(np.concatenate([f.forces for f in frames]))
-        self.born_charges = t(np.concatenate([f.born_charges for f in frames]))
-        self.stress, self.polarization = t([f.stress for f in frames]), t([f.polarization for f in frames])
-        self.polarizability = t([f.polarizability for f in frames])
-        self.shift = torch.stack([model.shifts[torch.tensor(f.graph.species)].sum() for f in frames])
+        rows = lambda x: torch.nn.functional.pad(t(np.concatenate(x)), (0, 0) * (x[0].ndim - 1) + (0, len(batch.species) - sum(map(len, x))),
+                                                 value=float("nan"))
+        shift = [float(model.shifts[torch.tensor(f.graph.species)].sum()) for f in frames]
+        self.batch, self.field = batch, t([f.field for f in frames])
+        self.labels = {
+            "energy": torch.tensor([float(f.energy) - s for f, s in zip(frames, shift)], dtype=torch.float64),
+            "forces": rows([f.forces for f in frames]), "stress": t([f.stress for f in frames]),
+            "polarization": t([f.polarization for f in frames]), "born_charges": rows([f.born_charges for f in frames]),
+            "polarizability": t([f.polarizability for f in frames])}
+        self.cells = t([f.cell for f in frames]), t([np.linalg.inv(f.cell) for f in frames])
 
-    def residuals(self, out, directions=None):
-        """{label: differences} of what is known; energies per atom."""
-        b = self.batch
-        volume = b.volume.to(self.cells.dtype)[:, None, None]
-        differences = {
-            "energy": (out.energy + self.shift - self.energy) / b.counts,
-            "forces": out.forces - self.forces,
-            "polarization": wrapped(out.polarization - self.polarization, self.cells),
-        }
-        if out.virial is not None:
-            differences["stress"] = -out.virial / volume - self.stress
-        if directions is not None:
-            d = directions[b.system]
-            differences["born_charges"] = out.born_charges - torch.einsum("na,nab->nb", d, self.born_charges)
-        elif out.born_charges is not None:
-            differences["born_charges"] = out.born_charges - self.born_charges
-        if out.polarizability is not None:
-            differences["polarizability"] = out.polarizability - self.polarizability
-        known = {name: x[~torch.isnan(x)] for name, x in differences.items()}
-        return {name: x for name, x in known.items() if x.numel()}
+
+def residuals(out, labels, batch, cells, directions=None):
+    """{label: differences} from what `evaluate` gave, NaN where nothing is known; energies per atom."""
+    volume = batch.volume.to(out.forces.dtype)[:, None, None]
+    charges = labels["born_charges"]
+    if directions is not None:
+        charges = torch.einsum("na,nab->nb", torch.cat([directions, directions.new_zeros(1, 3)])[batch.system], charges)
+    return {name: x for name, x in {
+        "energy": (out.energy - labels["energy"]) / batch.counts,
+        "forces": out.forces - labels["forces"],
+        "stress": None if out.virial is None else -out.virial / volume - labels["stress"],
+        "polarization": wrapped(out.polarization - labels["polarization"], *cells),
+        "born_charges": None if out.born_charges is None else out.born_charges - charges,
+        "polarizability": None if out.polarizability is None else out.polarizability - labels["polarizability"],
+    }.items() if x is not None}
+
+
+class DielectricStep(Step):
+    """`step(parameters, batch) -> (gradients, loss)` of the loss above: one graph, compiled where torch can."""
+
+    def __init__(self, model, names, needs, spreads, weights, compiled):
+        super().__init__(model, names, "virial" in needs, compiled)
+        self.needs, self.factors = needs, {name: weights[name] / spreads[name] ** 2 for name in spreads}
+
+    def _plain(self, parameters, *batch):
+        with torch.enable_grad():
+            parameters = [p.detach().requires_grad_() for p in parameters]
+            loss = self.loss(dict(zip(self.names, parameters)), *batch)
+            return list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)), loss.detach()
+
+    def loss(self, parameters, tensors, field, labels, cells, directions):
+        batch = graphs.Batch(*tensors)
+        model = lambda *given: torch.func.functional_call(self.model, parameters, given)
+        charged = "born_charges" in self.needs
+        out = evaluate(model, batch, field, self.needs & {"virial", "polarizability"}, training=True,
+                       directions=directions if charged else None)
+        total = 0.0
+        for name, x in residuals(out, labels, batch, cells, directions if charged else None).items():
+            known = ~torch.isnan(x)
+            mean = torch.where(known, x, 0.0).square().sum() / known.sum().clamp(min=1)
+            total = total + self.factors[name] * mean.to(torch.float64)
+        return total
 
 
 def branchless(frames):
@@ -127,36 +154,33 @@ def initialise(model, frames):
 
 def needs_of(frames):
     """Which costly derivatives have labels."""
-    some = lambda name: any(np.isfinite(getattr(f, name)).any() for f in frames)
-    return {"virial": some("stress"), "polarizability": some("polarizability"), "born": some("born_charges")}
+    costly = {"virial": "stress", "polarizability": "polarizability", "born_charges": "born_charges"}
+    return frozenset(need for need, name in costly.items() if any(np.isfinite(getattr(f, name)).any() for f in frames))
 
 
 class Training:
     """A model, its frames and the state of the optimiser; `run` goes on until the epochs or the minutes are over."""
 
     def __init__(self, model, train, settings: Settings, out):
-        self.model, self.train, self.settings, self.out = model, train, settings, Path(out)
+        self.model, self.settings, self.out = model, settings, Path(out)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.optimiser = torch.optim.Adam(model.parameters(), lr=settings.rate, amsgrad=True)
         self.average = {k: p.detach().clone() for k, p in model.named_parameters()}
         self.epoch = self.steps = 0
-        self.spreads, self.wanted = spreads(train), needs_of(train)
-        order = range(0, len(train), settings.batch)
-        self.batches = [Labels(train[k:k + settings.batch], model) for k in order]
+        atoms, width = settings.batch * max(len(f.forces) for f in train), max(f.graph.widest for f in train)
+        groups = [train[k:k + settings.batch] for k in range(0, len(train), settings.batch)]
+        self.batches = [Labels(group, model, atoms, width) for group in groups]
+        self.step = DielectricStep(model, list(self.average), needs_of(train), spreads(train), settings.weights, settings.compiled)
 
-    def loss(self, labels):
-        directions = None
-        if self.wanted["born"]:
-            d = torch.randn(len(labels.energy), 3, generator=self.generator)
-            d = (d / d.norm(dim=1, keepdim=True)).to(labels.cells.dtype)
-            directions = torch.cat([d, d.new_zeros(1, 3)])
-        needs = frozenset(n for n in ("virial", "polarizability") if self.wanted[n])
-        out = evaluate(self.model, labels.batch, labels.field, needs, training=True,
-                       directions=None if directions is None else directions[:-1])
-        total = 0.0
-        for name, x in labels.residuals(out, directions).items():
-            total = total + self.settings.weights[name] * (x / self.spreads[name]).square().mean().to(torch.float64)
-        return total
+    def gradients(self, labels):
+        """The loss of a batch, its gradient left on the parameters."""
+        d = torch.randn(len(labels.field), 3, generator=self.generator)
+        d = (d / d.norm(dim=1, keepdim=True)).to(labels.field.dtype)
+        arguments = (labels.batch.tensors(), labels.field, labels.labels, labels.cells, d)
+        found, loss = self.step(list(self.model.parameters()), arguments)
+        for p, g in zip(self.model.parameters(), found):
+            p.grad = g
+        return loss
 
     def run(self, report=print, test=None):
         start, s = time.monotonic(), self.settings
@@ -166,11 +190,9 @@ class Training:
                 group["lr"] = rate
             losses = []
             for k in torch.randperm(len(self.batches), generator=self.generator).tolist():
-                self.optimiser.zero_grad()
-                loss = self.loss(self.batches[k])
+                loss = self.gradients(self.batches[k])
                 if not torch.isfinite(loss):
                     raise InputError(f"epoch {self.epoch}: the loss is not a number; lower the learning rate ({s.rate})")
-                loss.backward()
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
                 self.optimiser.step()
                 self.steps += 1
@@ -253,11 +275,13 @@ def errors(model, frames):
     """{label: MAE} in UNITS; energies after removing their mean offset, polarization modulo its quantum."""
     collected = {}
     for f in frames:
-        labels = Labels([f], model)
-        out = evaluate(model, labels.batch, labels.field, frozenset({"virial", "born_charges", "polarizability"}))
+        given = Labels([f], model)
+        out = evaluate(model, given.batch, given.field, frozenset({"virial", "born_charges", "polarizability"}))
         n = len(f.forces)
-        for name, x in labels.residuals(out).items():
-            x = x.double().numpy()
+        for name, x in residuals(out, given.labels, given.batch, given.cells).items():
+            x = x[~torch.isnan(x)].double().numpy()
+            if not len(x):
+                continue
             collected.setdefault(name, []).append(x / n if name in ("polarization", "polarizability") else x)
     factor = {"stress": 160.21766}
     out = {}
