@@ -17,6 +17,7 @@ from engine.kernels import clusters_search
 from engine.kernels.clusters_search import BLOCK, COUNTED_TAG, PAD
 from engine.kernels.list_search import BY_TAG_ROLE, LEFT_OUT
 from engine.kernels.specialize import specialize
+from engine.kernels.team import ALONE
 
 FAR = 1.0e4     # Å below all atoms, where the points of empty lanes begin
 
@@ -149,46 +150,45 @@ def _columns(counts, first, bin_start, width, column_first, column_start):
     return owned, total
 
 
-@njit(cache=True, error_model="numpy")
-def _fill(x, role, n, tags, low, radius, counts, first, bin_start, order, width, column_first, column_start, rows,
-          packed, lane_tags, filled, system_of, column_of, by_tag, box):
-    """Put atoms into lanes and points into empty ones; bounding boxes (6, clusters) and what else a search needs."""
-    bins = first[counts.shape[0]]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill(begin, end, x, role, n, tags, low, radius, counts, first, bin_start, order, width, column_first, column_start,
+          rows, packed, lane_tags, filled, system_of, column_of, by_tag, box):
+    """Of columns begin … end − 1, put atoms into lanes and points into empty ones; bounding boxes (6, clusters) and what
+    else a search needs."""
+    bins, systems = first[counts.shape[0]], counts.shape[0]
     corner = low.min() - FAR
-    empty = 0
-    for kind in range(2):
-        for s in range(counts.shape[0]):
-            for column in range(counts[s, 0] * counts[s, 1]):
-                b = kind * bins + first[s] + column * counts[s, 2]
-                p, end = bin_start[b], bin_start[b + counts[s, 2]]
-                c = column_first[kind, s] + column
-                for j in range(column_start[c], column_start[c + 1]):
-                    system_of[j], column_of[j], by_tag[j], filled[j] = s, column, False, min(width, end - p)
-                    for d in range(3):
-                        box[2 * d, j], box[2 * d + 1, j] = np.inf, -np.inf
-                    for lane in range(width):
-                        o = j * 3 * width + lane
-                        if p == end:
-                            rows[j * width + lane] = -1
-                            lane_tags[j * width + lane] = -1
-                            packed[o] = corner - 3.0 * radius * (empty % 1000)
-                            packed[o + width] = corner - 3.0 * radius * (empty // 1000)
-                            packed[o + 2 * width] = corner
-                            empty += 1
-                            continue
-                        i = order[p]
-                        p += 1
-                        rows[j * width + lane] = i
-                        lane_tags[j * width + lane] = tags[i]
-                        if i >= n:
-                            if role[i - n] == BY_TAG_ROLE:
-                                by_tag[j] = True
-                            else:
-                                lane_tags[j * width + lane] = COUNTED_TAG
-                        for d in range(3):
-                            packed[o + d * width] = x[i, d]
-                            box[2 * d, j] = min(box[2 * d, j], x[i, d])
-                            box[2 * d + 1, j] = max(box[2 * d + 1, j], x[i, d])
+    kind = s = 0
+    for c in range(begin, end):
+        while s + 1 < systems and c >= column_first[kind, s + 1] or s + 1 == systems and kind == 0 and c >= column_first[1, 0]:
+            kind, s = (kind, s + 1) if s + 1 < systems else (1, 0)
+        column = c - column_first[kind, s]
+        b = kind * bins + first[s] + column * counts[s, 2]
+        p, last = bin_start[b], bin_start[b + counts[s, 2]]
+        for j in range(column_start[c], column_start[c + 1]):
+            system_of[j], column_of[j], by_tag[j], filled[j] = s, column, False, min(width, last - p)
+            for d in range(3):
+                box[2 * d, j], box[2 * d + 1, j] = np.inf, -np.inf
+            for lane in range(width):
+                k, o = j * width + lane, j * 3 * width + lane
+                if p == last:
+                    rows[k] = lane_tags[k] = -1
+                    packed[o] = corner - 3.0 * radius * (k % 1000)
+                    packed[o + width] = corner - 3.0 * radius * (k // 1000)
+                    packed[o + 2 * width] = corner
+                    continue
+                i = order[p]
+                p += 1
+                rows[k] = i
+                lane_tags[k] = tags[i]
+                if i >= n:
+                    if role[i - n] == BY_TAG_ROLE:
+                        by_tag[j] = True
+                    else:
+                        lane_tags[k] = COUNTED_TAG
+                for d in range(3):
+                    packed[o + d * width] = x[i, d]
+                    box[2 * d, j] = min(box[2 * d, j], x[i, d])
+                    box[2 * d + 1, j] = max(box[2 * d + 1, j], x[i, d])
 
 
 class ClusterBuilder:
@@ -207,7 +207,7 @@ class ClusterBuilder:
             held = self._buffers[name] = np.empty(size + size // 8 + 64, dtype)
         return held[:size].reshape(shape)
 
-    def build(self, x, n, system, n_systems, tags, role, radius):
+    def build(self, x, n, system, n_systems, tags, role, radius, team=ALONE):
         """Clusters of rows x (n_all, 3) within `radius` Å, the first n owned; role (n_all − n,) of ghosts: `ghost_roles`."""
         width, buffer = self.width, self._buffer
         low, high = np.full((n_systems, 3), np.inf), np.full((n_systems, 3), -np.inf)
@@ -222,27 +222,33 @@ class ClusterBuilder:
         _assign(x, system, n, role, low, size, counts, first, bin_of, bin_start)
         _sort(bin_of, bin_start, order)
         column_first = np.zeros((2, n_systems), np.int64)
-        column_start = buffer("column_start", 2 * int((counts[:, 0] * counts[:, 1]).sum()) + 1, np.int64)
+        columns = 2 * int((counts[:, 0] * counts[:, 1]).sum())
+        column_start = buffer("column_start", columns + 1, np.int64)
         owned, total = _columns(counts, first, bin_start, width, column_first, column_start)
         rows, packed = buffer("rows", total * width, np.int32), buffer("packed", total * 3 * width, np.float64)
         lane_tags, filled = buffer("lane_tags", total * width, np.int64), buffer("filled", total, np.int64)
         system_of, by_tag = buffer("system_of", total, np.int64), buffer("by_tag", total, np.bool_)
         column_of = buffer("column_of", total, np.int64)
         box = buffer("box", (6, total + PAD), np.float64)
-        _fill(x, role, n, tags, low, radius, counts, first, bin_start, order, width, column_first, column_start, rows,
-              packed, lane_tags, filled, system_of, column_of, by_tag, box)
+        team(_fill, team.cuts(columns), x, role, n, tags, low, radius, counts, first, bin_start, order, width, column_first,
+             column_start, rows, packed, lane_tags, filled, system_of, column_of, by_tag, box)
         blocks = owned * width // BLOCK
         starts = buffer("starts", (4, blocks), np.int64)
-        room, mask_room = 64 * blocks + 64, 2 * blocks + 64
-        while True:
-            neighbors = buffer("neighbors", room + 1, np.int32)
-            mask_neighbors, masks = buffer("mask_neighbors", mask_room, np.int32), buffer("masks", mask_room, np.int64)
-            k, km = self._search(
-                packed, filled, system_of, column_of, by_tag, lane_tags, box, radius, low, size, counts, first, bin_start,
-                column_first, column_start, 0, blocks, 0, room, starts[0], starts[1], neighbors, 0, mask_room,
-                starts[2], starts[3], mask_neighbors, masks)
-            if k <= room and km <= mask_room:
+        cuts = team.cuts(blocks)
+        room, mask_room = 64 * blocks // team.size + 64, 2 * blocks // team.size + 64
+        while True:     # a segment of the lists for each thread
+            neighbors = buffer("neighbors", team.size * (room + 1), np.int32)
+            mask_neighbors = buffer("mask_neighbors", team.size * mask_room, np.int32)
+            masks = buffer("masks", team.size * mask_room, np.int64)
+            t = np.arange(team.size)
+            begins, mask_begins = t * (room + 1), t * mask_room
+            segments = np.stack([begins, begins + room, mask_begins, mask_begins + mask_room], 1)
+            team(self._search, cuts, packed, filled, system_of, column_of, by_tag, lane_tags, box, radius, low, size, counts,
+                 first, bin_start, column_first, column_start, starts[0], starts[1], neighbors, starts[2], starts[3],
+                 mask_neighbors, masks, private=(segments,))
+            found, mask_found = (segments[:, 0] - begins).max(), (segments[:, 2] - mask_begins).max()
+            if found <= room and mask_found <= mask_room:
                 break
-            room, mask_room = max(room, k), max(mask_room, km)
+            room, mask_room = max(room, int(found)), max(mask_room, int(mask_found))
         return Clusters(width, total, owned, rows, system_of, packed, starts[0], starts[1], neighbors, starts[2], starts[3],
                         mask_neighbors, masks)

@@ -27,7 +27,7 @@ def _touches(xj, yj, zj, packed, o, r2max):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def prune(packed, centres, start, stop, neighbors, radius, from_block, to_block, kept, kept_stop):
+def prune(from_block, to_block, packed, centres, start, stop, neighbors, radius, kept, kept_stop):
     """Of block b's neighbors[start[b]:stop[b]] put those within `radius` into kept[start[b]:kept_stop[b]]."""
     r2max = splat(real(radius * radius), WIDTH)
     for block in range(from_block, to_block):

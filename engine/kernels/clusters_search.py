@@ -73,11 +73,12 @@ def touches(packed, o, x, y, z, r2max):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def search(packed, filled, system_of, column_of, by_tag, lane_tags, box, radius, low, size, counts, first, bin_start,
-           column_first, column_start, from_block, to_block, k, k_end, start, stop, neighbors, km, km_end, mask_start, mask_stop,
-           mask_neighbors, masks):
+def search(from_block, to_block, packed, filled, system_of, column_of, by_tag, lane_tags, box, radius, low, size, counts, first,
+           bin_start, column_first, column_start, start, stop, neighbors, mask_start, mask_stop, mask_neighbors, masks, segment):
     """List the clusters faced by blocks `from_block` … `to_block` − 1, into neighbors[k:k_end] and
-    masks[km:km_end] as far as those reach (neighbors[k_end] is scratch); returns where the lists end or would end."""
+    masks[km:km_end] as far as those reach (neighbors[k_end] is scratch), where segment = (k, k_end, km, km_end); puts
+    into segment[0] and segment[2] where the lists end or would end."""
+    k, k_end, km, km_end = segment
     bins = first[first.shape[0] - 1]
     box_x, box_y, box_z = (box[0], box[1]), (box[2], box[3]), (box[4], box[5])
     r2max = radius * radius
@@ -152,4 +153,4 @@ def search(packed, filled, system_of, column_of, by_tag, lane_tags, box, radius,
                         j += PAD
         stop[block] = k
         mask_stop[block] = km
-    return k, km
+    segment[0], segment[2] = k, km

@@ -17,6 +17,7 @@ from engine.kernels.clusters_search import BLOCK
 from engine.kernels.list_search import ghost_roles
 from engine.kernels.simd import register_bits
 from engine.kernels.specialize import specialize
+from engine.kernels.team import ALONE, team_for
 
 REACH = 0.4     # of the skin, by which the pruned list reaches beyond the cutoff
 SNAP = 0.25     # Å; cluster centres of mixed precision are multiples of it, so that their differences are exact
@@ -33,7 +34,8 @@ f = njit(forceinline=True, error_model="numpy")(pair)
 @njit(cache=True, nogil=True, error_model="numpy")
 def compute(from_block, to_block, X, C, start, stop, neighbors, mask_start, mask_stop, mask_neighbors, masks, kinds,
             row_length, stride, table, {inputs}F, E):
-    zero, double_zero = splat(np.{real}(0.0), {width}), splat(0.0, {width})
+    zero = splat(np.{real}(0.0), {width})
+    F[:], E[:] = 0.0, 0.0
     {constants}
     for block in range(from_block, to_block):
         own, row = block * 4 // {width}, block * 4 % {width}
@@ -147,13 +149,13 @@ def generate(names, width, mixed, species, energy):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pack(x, rows, width, centres, packed, reference):
-    """Positions into lanes, relative to the clusters' centres (clusters, 3) if there are any; returns how far, squared,
-    an atom is at most from its place in `reference`."""
+def _pack(begin, end, x, rows, width, centres, packed, reference, farthest):
+    """Positions into lanes, relative to the clusters' centres (clusters, 3) if there are any; in farthest[0] how far,
+    squared, an atom is at most from its place in `reference`."""
     relative = centres.shape[0] > 0
-    farthest = 0.0
+    most = 0.0
     cx = cy = cz = 0.0
-    for cluster in range(rows.shape[0] // width):
+    for cluster in range(begin, end):
         if relative:
             cx, cy, cz = np.float64(centres[cluster, 0]), np.float64(centres[cluster, 1]), np.float64(centres[cluster, 2])
         for lane in range(width):
@@ -163,14 +165,14 @@ def _pack(x, rows, width, centres, packed, reference):
                 px, py, pz = x[i, 0] - cx, x[i, 1] - cy, x[i, 2] - cz
                 packed[o], packed[o + width], packed[o + 2 * width] = px, py, pz
                 dx, dy, dz = px - reference[o], py - reference[o + width], pz - reference[o + 2 * width]
-                farthest = max(farthest, dx * dx + dy * dy + dz * dz)
-    return farthest
+                most = max(most, dx * dx + dy * dy + dz * dz)
+    farthest[0] = most
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _centre(packed, width, snap, centres, relative):
+def _centre(begin, end, packed, width, snap, centres, relative):
     """Centres (clusters, 3), snapped to a grid, and all lanes relative to them."""
-    for cluster in range(centres.shape[0]):
+    for cluster in range(begin, end):
         for d in range(3):
             o = (cluster * 3 + d) * width
             centres[cluster, d] = np.rint(packed[o] / snap) * snap
@@ -178,31 +180,42 @@ def _centre(packed, width, snap, centres, relative):
                 relative[o + lane] = packed[o + lane] - centres[cluster, d]
 
 
+@njit(forceinline=True, error_model="numpy")
+def _total(parts, k):
+    """Sum over threads, in their order."""
+    total = parts[0, k]
+    for t in range(1, parts.shape[0]):
+        total += parts[t, k]
+    return total
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _unpack(F, rows, width, forces):
-    for cluster in range(rows.shape[0] // width):
+def _unpack(begin, end, F, rows, width, forces):
+    """Add forces F (threads, lanes) of clusters to those of atoms."""
+    for cluster in range(begin, end):
         for lane in range(width):
             i = rows[cluster * width + lane]
             if i >= 0:
                 o = cluster * 3 * width + lane
-                forces[i, 0] += F[o]
-                forces[i, 1] += F[o + width]
-                forces[i, 2] += F[o + 2 * width]
+                forces[i, 0] += _total(F, o)
+                forces[i, 1] += _total(F, o + width)
+                forces[i, 2] += _total(F, o + 2 * width)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_virial(F, x, rows, width, system_of, virial):
+def _add_virial(begin, end, F, x, rows, width, system_of, virial):
     """W_ab += Σ r_a F_b over all lanes; symmetric to rounding, made exactly so."""
     w = np.zeros((3, 3))
-    for cluster in range(rows.shape[0] // width):
+    for cluster in range(begin, end):
         w[:] = 0.0
         for lane in range(width):
             i = rows[cluster * width + lane]
             if i >= 0:
                 o = cluster * 3 * width + lane
-                for a in range(3):
-                    for b in range(3):
-                        w[a, b] += x[i, a] * F[o + b * width]
+                for b in range(3):
+                    f = _total(F, o + b * width)
+                    for a in range(3):
+                        w[a, b] += x[i, a] * f
         s = system_of[cluster]
         for a in range(3):
             for b in range(3):
@@ -210,19 +223,19 @@ def _add_virial(F, x, rows, width, system_of, virial):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_energy(E, rows, width, system_of, energy):
-    for cluster in range(rows.shape[0] // width):
+def _add_energy(begin, end, E, rows, width, system_of, energy):
+    for cluster in range(begin, end):
         total = 0.0
         for lane in range(width):
-            total += E[cluster * width + lane]
+            total += _total(E, cluster * width + lane)
         energy[system_of[cluster]] += total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_atom_energy(E, rows, atom_energy):
-    for k in range(rows.shape[0]):
+def _add_atom_energy(begin, end, E, rows, width, atom_energy):
+    for k in range(begin * width, end * width):
         if rows[k] >= 0:
-            atom_energy[rows[k]] += E[k]
+            atom_energy[rows[k]] += _total(E, k)
 
 
 def default_width(precision):
@@ -265,63 +278,66 @@ class ClusterDriver:
             self._compiled[energy] = compiled.load(source, {"pair": self.function}, name).compute
         return self._compiled[energy]
 
-    def clusters(self, atoms, neighbors, halo):
+    def clusters(self, atoms, neighbors, halo, team=ALONE):
         """The cluster pairs of this rebuild, with the species of each lane and, in mixed precision, the centres.
 
         Buffers are the driver's: a potential that serves two simulations in turns makes its clusters anew each time.
         """
         if self._made_for is not neighbors:
             clusters = self._builder.build(neighbors.reference, atoms.n, atoms.system, atoms.n_systems, atoms.tags,
-                                           ghost_roles(halo), self.cutoff + neighbors.skin)
+                                           ghost_roles(halo), self.cutoff + neighbors.skin, team)
             if len(atoms.exclusions):
                 clusters_exclude.clear(clusters, neighbors.excluded(), atoms.n_all)
             self._pruned = False
             if self.mixed:
                 self._centres = np.empty((clusters.n_clusters, 3), np.float32)
                 self._relative = np.empty(len(clusters.packed), np.float32)
-                _centre(clusters.packed, self.width, SNAP, self._centres, self._relative)
+                team(_centre, team.cuts(clusters.n_clusters), clusters.packed, self.width, SNAP, self._centres, self._relative)
             self._made, self._made_for = (clusters, clusters.lanes_of(atoms.species)), neighbors
         return self._made
 
     def compute(self, atoms, neighbors, halo, needs, out, inputs=()):
         """Add energy, forces and virial; `inputs` are the per-atom arrays that the function names, in sorted order."""
-        clusters, kinds = self.clusters(atoms, neighbors, halo)
+        team = team_for(atoms.n)
+        clusters, kinds = self.clusters(atoms, neighbors, halo, team)
         width, rows, x = self.width, clusters.rows, atoms.positions
         packed = self._relative if self.mixed else clusters.packed
-        self._follow(clusters, packed, x, neighbors.skin)
-        if len(self._forces) < len(packed):
-            self._forces = np.empty(len(packed) + len(packed) // 8)
-        forces = self._forces[:len(packed)]
-        forces[:] = 0.0
+        self._follow(team, clusters, packed, x, neighbors.skin)
+        if self._forces.size < team.size * len(packed):
+            self._forces = np.empty(team.size * (len(packed) + len(packed) // 8))
+        forces = self._forces[:team.size * len(packed)].reshape(team.size, len(packed))
         energy = bool(needs & {"energy", "atom_energy"})
-        energies = np.zeros(len(rows) if energy else 0)
-        self.driver(energy)(
-            0, clusters.n_blocks, packed, self._centres, clusters.start, self._kept_stop, self._kept,
-            clusters.mask_start, clusters.mask_stop, clusters.mask_neighbors, clusters.masks, kinds,
-            self.row_length, self.row_length * self.types, self.table,
-            *(clusters.lanes_of(values.astype(self.real)) for values in inputs), forces, energies)
+        energies = np.empty((team.size, len(rows) if energy else 0))
+        team(self.driver(energy), self._block_cuts, packed, self._centres, clusters.start, self._kept_stop, self._kept,
+             clusters.mask_start, clusters.mask_stop, clusters.mask_neighbors, clusters.masks, kinds,
+             self.row_length, self.row_length * self.types, self.table,
+             *(clusters.lanes_of(values.astype(self.real)) for values in inputs), private=(forces, energies))
+        every = team.cuts(clusters.n_clusters)
         if "forces" in needs:
-            _unpack(forces, rows, width, out.forces)
+            team(_unpack, every, forces, rows, width, out.forces)
         if "virial" in needs:
-            _add_virial(forces, x, rows, width, clusters.system_of, out.virial)
+            team.add_up(_add_virial, every, forces, x, rows, width, clusters.system_of, into=out.virial)
         if "energy" in needs:
-            _add_energy(energies, rows, width, clusters.system_of, out.energy)
+            team.add_up(_add_energy, every, energies, rows, width, clusters.system_of, into=out.energy)
         if "atom_energy" in needs:
-            _add_atom_energy(energies, rows, out.atom_energy)
+            team(_add_atom_energy, every, energies, rows, width, out.atom_energy)
 
-    def _follow(self, clusters, packed, x, skin):
+    def _follow(self, team, clusters, packed, x, skin):
         """Pack the present positions, and prune the list again if that is due."""
         if len(self._reference) != len(packed):
             self._reference = np.empty_like(packed)
-        moved2 = _pack(x, clusters.rows, self.width, self._centres, packed, self._reference)
+        moved2 = np.zeros((team.size, 1))
+        team(_pack, team.cuts(clusters.n_clusters), x, clusters.rows, self.width, self._centres, packed, self._reference,
+             private=(moved2,))
         ahead = REACH * skin
-        if self._pruned and 4.0 * moved2 <= ahead * ahead:
+        if self._pruned and 4.0 * moved2.max() <= ahead * ahead:
             return
         if len(self._kept) < len(clusters.neighbors):
             self._kept = np.empty(len(clusters.neighbors), np.int32)
         self._kept_stop = np.empty(clusters.n_blocks, np.int64)
         margin = 1e-4 if self.mixed else 1e-9       # for the rounding of distances
-        self._prune(packed, self._centres, clusters.start, clusters.stop, clusters.neighbors, self.cutoff + ahead + margin, 0,
-                    clusters.n_blocks, self._kept, self._kept_stop)
+        team(self._prune, team.balanced(clusters.start, clusters.stop), packed, self._centres, clusters.start, clusters.stop,
+             clusters.neighbors, self.cutoff + ahead + margin, self._kept, self._kept_stop)
+        self._block_cuts = team.balanced(clusters.start, self._kept_stop)
         self._reference[:] = packed
         self._pruned = True

@@ -1,0 +1,147 @@
+"""Threads of this process: one team, which all kernels share.
+
+A kernel that threads may share takes a range first, ``kernel(begin, end, *shared, *private)``, and does only what belongs
+to rows (atoms, clusters, blocks) begin … end − 1. The same ranges let a rank do its interior rows while ghosts travel.
+What several rows add to is private: arrays (members, ...) of which each call gets its member's row, summed afterwards in
+the order of members. So results are the same bits whenever as many threads run, and differ by rounding between numbers of
+threads. With one thread the kernel is called as it is.
+
+>>> team = team_for(atoms)
+>>> team(kernel, team.cuts(atoms), x, y, private=(sums,))
+
+Members wait in compiled code (``engine.kernels.handoff``): a launch costs about a microsecond.
+"""
+import os
+import threading
+from functools import lru_cache
+
+import numpy as np
+
+from engine.kernels import compiled, handoff
+
+GRAIN = 500     # rows for each thread, below which one thread does all
+ROW = 8         # what a row costs beside its entries, in entries
+
+SOURCE = '''
+from numba import njit
+
+from engine.kernels.handoff import task
+
+
+@njit(error_model="numpy")
+def part(member, cuts, {names}):
+    kernel(cuts[member], cuts[member + 1], {rows})
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def run(control, spins, cuts, {names}):
+    function, data = task(part, (cuts, {names}))
+    return share(control, cuts.shape[0] - 1, spins, function, data)
+'''
+
+
+class Team:
+    """`size` threads: this one, and size − 1 members that are started when first needed."""
+
+    def __init__(self, size, cores=None):
+        self.size = size
+        self._spins = handoff.SPINS if size <= (cores or size) else 0
+        self._runners, self._cuts = {}, {}
+        self._members, self._words = [], None
+
+    def __call__(self, kernel, cuts, *shared, private=()):
+        """kernel(cuts[t], cuts[t + 1], *shared, *(p[t] for p in private)) on member t, for all t at once."""
+        if self.size == 1:
+            kernel(cuts[0], cuts[1], *shared, *(p[0] for p in private))
+            return
+        key = kernel, len(private)
+        runner = self._runners.get(key) or self._runners.setdefault(key, _runner(kernel, len(shared), len(private)))
+        if not self._members:
+            self._start()
+        if runner(self._control, self._spins, cuts, *shared, *private):
+            raise MemoryError(f"{kernel.__name__} failed in a thread: there may be too little memory")
+
+    def cuts(self, rows, unit=1):
+        """(size + 1,) bounds of equal parts of `rows`, in multiples of `unit`."""
+        key = rows, unit
+        if key not in self._cuts:
+            if len(self._cuts) > 64:
+                self._cuts.clear()
+            bounds = -(-np.arange(self.size + 1) * rows // (self.size * unit)) * unit
+            self._cuts[key] = np.minimum(bounds, rows).astype(np.int64)
+        return self._cuts[key]
+
+    def balanced(self, start, stop):
+        """Bounds of parts of rows with about equal numbers of entries, row i having stop[i] − start[i] of them."""
+        rows = len(start)
+        if self.size == 1 or rows == 0:
+            return self.cuts(rows)
+        done = np.cumsum(stop - start + ROW)
+        cuts = np.searchsorted(done, done[-1] * np.arange(self.size + 1) / self.size)
+        cuts[-1] = rows
+        return cuts
+
+    def add_up(self, kernel, cuts, *shared, into):
+        """Call a kernel that adds to one private array, and add what all members found to `into`."""
+        if self.size == 1:
+            self(kernel, cuts, *shared, private=(into[None],))
+            return
+        parts = np.zeros((self.size, *into.shape))
+        self(kernel, cuts, *shared, private=(parts,))
+        into += parts.sum(0)
+
+    def _start(self):
+        self._words = np.zeros(handoff.WORDS + handoff.WORD, np.int64)
+        address = self._words.ctypes.data
+        self._control = address + -address % 64
+        handoff.begin(self._control)
+        for me in range(1, self.size):
+            member = threading.Thread(target=handoff.serve, args=(self._control, me, self._spins), daemon=True, name=f"team-{me}")
+            self._members.append(member)
+            member.start()
+
+    def close(self):
+        """End the members; the team starts new ones if it is used again."""
+        if self._members:
+            self._words[(self._control - self._words.ctypes.data) // handoff.WORD + handoff.STOP] = 1
+            handoff.announce(self._control)
+            for member in self._members:
+                member.join()
+            self._members = []
+
+    def forget(self):
+        """In a forked process: there are no members here."""
+        self._members = []
+
+
+@lru_cache(None)
+def _runner(kernel, n_shared, n_private):
+    shared, private = [f"a{k}" for k in range(n_shared)], [f"p{k}" for k in range(n_private)]
+    source = SOURCE.format(names=", ".join(shared + private), rows=", ".join(shared + [f"{p}[member]" for p in private]))
+    return compiled.load(source, {"kernel": kernel, "share": handoff.share}, f"team_{kernel.__name__}").run
+
+
+ALONE = Team(1)
+_team = ALONE
+
+
+def use(threads, cores=None):
+    """Have all kernels run on this many threads from now on; with more of them than `cores` they sleep between launches."""
+    global _team
+    if threads != _team.size:
+        _team.close()
+        _team = Team(threads, cores) if threads > 1 else ALONE
+    return _team
+
+
+def threads():
+    return _team.size
+
+
+def team_for(rows):
+    """The team, or one thread alone where there is too little to do."""
+    return _team if rows >= GRAIN * _team.size else ALONE
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _team.forget())
