@@ -19,8 +19,9 @@ from engine.errors import InputError
 from plugins.equivariant import folder
 from plugins.equivariant.data import baseline, checks, frames, splits, store
 from plugins.equivariant.training import batches
+from plugins.equivariant.training.batches import BatchSize
 from plugins.equivariant.training.loop import Optimizer
-from plugins.equivariant.training.stage import BatchSize, Train
+from plugins.equivariant.training.stage import Train
 from plugins.equivariant.training.step import losses
 
 MODEL = dict(cutoff=4.0, l_max=1, layers=1, channels=4, features=8, embedding_width=8, latent_width=8, readout_width=8)
@@ -125,9 +126,9 @@ def test_order_does_not_depend_on_ranks_and_weights_add_up(file):
     graphs = store.GraphStore(found, ["Au", "Cu"], 4.0)
     labels = batches.Labels(found, graphs, np.zeros(2), batches.Loss(1.0, 2.0, 3.0), 4.0, torch.float64)
     sizes = [len(f.symbols) for f in found]
-    rows = batches.order(range(8), sizes, 3, None, 1, 0)[0]
-    alone = labels.batch(rows, batches.shape_for(graphs, sizes, rows, 3, None, 1))
-    shape = batches.shape_for(graphs, sizes, rows, 3, None, 2)
+    rows = batches.order(range(8), [(sizes, None)], 3, 1, 0)[0]
+    alone = labels.batch(rows, batches.shape_for(graphs, sizes, rows, BatchSize(3), 1))
+    shape = batches.shape_for(graphs, sizes, rows, BatchSize(3), 2)
     parts = [labels.batch(rows, shape, rank, 2) for rank in (0, 1)]
     for k in (8, 10, 12):  # energy, force, stress weights
         assert abs(alone[k].sum() - sum(p[k].sum() for p in parts)) < 1e-12
@@ -146,7 +147,7 @@ def test_gradient_of_the_loss_is_its_derivative(file, tmp_path):
     model = build(d)
     graphs = store.GraphStore(found, d.species, d.cutoff)
     labels = batches.Labels(found, graphs, np.zeros(2), batches.Loss(1.0, 1.0, 100.0), d.cutoff, torch.float64)
-    batch = labels.batch([0, 3], batches.shape_for(graphs, [8] * 8, [0, 3], 2, None, 1))
+    batch = labels.batch([0, 3], batches.shape_for(graphs, [8] * 8, [0, 3], BatchSize(2), 1))
     names = [n for n, _ in model.named_parameters()]
     values = [p.detach().clone() for p in model.parameters()]
     gradients, loss = Step(model, names, True, False)(values, batch)

@@ -63,7 +63,7 @@ def test_last_layer(architecture):
     everything = [*found, strange]
     graphs = store.GraphStore(everything, d.species, d.cutoff)
     labels = batches.Labels(everything, graphs, np.zeros(2), batches.Loss(), d.cutoff, torch.float64)
-    shape = batches.shape_for(graphs, [8] * 15, range(15), 4, None, 1)
+    shape = batches.shape_for(graphs, [8] * 15, range(15), batches.BatchSize(4), 1)
     batch = labels.batch([0], shape)
     layer = last_linear(model)
     with torch.no_grad():

@@ -197,8 +197,9 @@ def test_copper_stays_a_crystal_of_the_right_size(tmp_path):
     """From labels of effective-medium theory to a lattice constant, with nothing else in between."""
     from plugins.equivariant.data import frames, splits
     from plugins.equivariant.training import batches
+    from plugins.equivariant.training.batches import BatchSize
     from plugins.equivariant.training.loop import Optimizer
-    from plugins.equivariant.training.stage import BatchSize, Train
+    from plugins.equivariant.training.stage import Train
 
     write(tmp_path / "cu.xyz", labelled(12, seed=3, symbols="Cu"), format="extxyz")
     Train(frames.Source([str(tmp_path / "cu.xyz")]), dict(MODEL, cutoff=4.5), str(tmp_path / "model"), epochs=30,

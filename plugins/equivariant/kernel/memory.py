@@ -28,7 +28,8 @@ def compiler(dtype: str):
     f8, i4, i8, real = types.float64, types.int32, types.int64, REALS[dtype]
     named = {
         **dict.fromkeys(("w", "data"), real[::1]), "table": i8[:, ::1],
-        **dict.fromkeys(("positions", "forces"), f8[:, ::1]), **dict.fromkeys(("virial", "atom_virial"), f8[:, :, ::1]),
+        **dict.fromkeys(("positions", "forces", "field", "polarization"), f8[:, ::1]),
+        **dict.fromkeys(("virial", "atom_virial", "polarizability"), f8[:, :, ::1]),
         **dict.fromkeys(("cutoffs", "scales", "atom_energy"), f8[::1]), "offsets": i8[::1],
         **dict.fromkeys(("species", "system", "indices"), i4[::1]),
         **dict.fromkeys(("add", "want_virial", "want_atoms"), types.boolean),

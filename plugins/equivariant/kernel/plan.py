@@ -26,8 +26,11 @@ class Matrix:
 
 @dataclass
 class Plan:
+    """columns : of the readout: 1, the energy, or 4 with the response to a field (``plugins.dielectric.model``)"""
+
     description: Description
     lanes: int
+    columns: int = 1
     channels: int = 0  # padded
     features: int = 0
     width: int = 0  # channels · (l_max + 1)
@@ -65,8 +68,8 @@ def fold_pays(hidden, features, readers):
     return hidden * readers <= hidden * features + features * readers
 
 
-def make(d: Description, lanes: int) -> Plan:
-    p = Plan(d, lanes)
+def make(d: Description, lanes: int, columns: int = 1) -> Plan:
+    p = Plan(d, lanes, columns)
     p.channels, p.features = p.padded(d.channels), p.padded(d.features)
     p.width, p.dim = p.channels * (d.l_max + 1), dimension(d.l_max)
     p.products = track.layers(d.l_max, d.parity, d.layers)
@@ -76,7 +79,7 @@ def make(d: Description, lanes: int) -> Plan:
     # who reads source j: the first matrices of latents j ... and of the readout
     first = [latent if d.latent_depth else p.features + (p.width if k < d.layers - 1 else 0) for k in range(d.layers)]
     for j in range(d.layers + 1):
-        readers = sum(first[j:]) + (readout if d.readout_depth else 1)
+        readers = sum(first[j:]) + (readout if d.readout_depth else p.columns)
         hidden = (embed if d.embedding_depth else 0) if j == 0 else (latent if d.latent_depth else 0)
         p.folded.append(bool(hidden) and fold_pays(hidden, p.features, readers))
         p.sources.append(hidden if p.folded[-1] else p.features)
@@ -116,7 +119,7 @@ def make(d: Description, lanes: int) -> Plan:
         if d.readout_depth:
             p.both(f"readout_from{j}", width, readout)
         else:
-            p.vector(f"readout_from{j}", width)
+            p.vector(f"readout_from{j}", p.columns * width)
         if p.folded[j]:
             p.buffer(f"g_source{j}", width)
     for m in range(d.readout_depth):
@@ -125,7 +128,7 @@ def make(d: Description, lanes: int) -> Plan:
         if m:
             p.both(f"readout{m}", readout, readout)
     if d.readout_depth:
-        p.vector("readout_last", readout)
+        p.vector("readout_last", p.columns * readout)
     p.buffer("scratch0", max(embed, latent, readout))
     p.buffer("scratch1", max(embed, latent, readout))
     return p

@@ -23,13 +23,17 @@ def _watched():
 
 
 class Kernel:
-    """Energy and forces of a strictly local model; `weights` are the arrays of its folder."""
+    """Energy and forces of a strictly local model; `arrays` are those of its folder.
+
+    A model with ``response_scales`` is quadratic in an electric field (``plugins.dielectric.model``) and is called with one.
+    """
 
     def __init__(self, description: Description, arrays: dict[str, np.ndarray], threads: int = 1, tile: int = TILE):
         self.description, self.tile = description, tile
         self.dtype = np.dtype(description.dtype)
         lanes = simd_types.register_bits() // (8 * self.dtype.itemsize)
-        self.plan = plan.make(description, lanes)
+        self.responds = "response_scales" in arrays
+        self.plan = plan.make(description, lanes, 4 if self.responds else 1)
         if self.dtype == np.float32 and self.plan.vectors["radial"] + len(description.species) ** 2 * description.bessel \
                 * self.plan.buffers["two_h0"] >= 2**24:
             raise InputError(f"a model of {len(description.species)} species with embedding_width = "
@@ -57,40 +61,46 @@ class Kernel:
             self.partial = [np.zeros((n_all, 3)) for _ in range(self.threads - 1)]
         return te
 
-    def __call__(self, positions, species, system, offsets, indices, forces, atom_energy, virial=None, atom_virial=None):
+    def __call__(self, positions, species, system, offsets, indices, forces, atom_energy, virial=None, atom_virial=None,
+                 field=None, axis=-1, polarization=None, polarizability=None):
         """Add to forces (n_all, 3), atom_energy (n,), virial (S, 3, 3), atom_virial (n_all, 3, 3).
 
         positions (n_all, 3) Å; species (n_all,) rows of the description's list; system (n_all,); offsets, indices: full
         list with the cutoff inside it. Energies are without the species' shifts.
+
+        With a field (S, 3) V/Å: the enthalpy's, the virial's edges alone; also adds to polarization (S, 3) e·Å and to the
+        upper triangle of polarizability (S, 3, 3) e·Å²/V. With axis = 0, 1, 2 forces receive −∂P_axis/∂R instead.
         """
         n = len(offsets) - 1
         te = self._prepare(offsets, len(positions))
         none = np.zeros((1, 3, 3))
         flags = virial is not None, atom_virial is not None
-        virial, atom_virial = (none if x is None else x for x in (virial, atom_virial))
+        sums = [none if x is None else x for x in (virial, atom_virial)]
+        if self.responds:
+            sums += [np.zeros_like(field) if polarization is None else polarization,
+                     np.zeros((len(field), 3, 3)) if polarizability is None else polarizability]
 
-        def part(t, start, stop, f, v, a):
+        def part(t, start, stop, f, virial, atom_virial, *response):
             self.module.run(start, stop, positions, species, system, offsets, indices, self.cutoffs, self.scales,
-                            self.data, self.table, self.work[t], te, self.tile, f, atom_energy, v, a, *flags)
+                            self.data, self.table, self.work[t], te, self.tile, f, atom_energy, virial, atom_virial, *flags,
+                            *((field, axis) if response else ()), *response)
 
         if self.threads == 1 or n < 2 * self.threads:
-            part(0, 0, n, forces, virial, atom_virial)
+            part(0, 0, n, forces, *sums)
             return
         # equal numbers of edges for each thread; the first adds in place, the others into arrays of their own
         cuts = np.searchsorted(offsets, offsets[-1] * np.arange(self.threads + 1) / self.threads)
         cuts[0], cuts[-1] = 0, n
-        virials = [virial] + [np.zeros_like(virial) for _ in range(self.threads - 1)]
-        atoms = [atom_virial] + [np.zeros_like(atom_virial) for _ in range(self.threads - 1)]
-        targets = [forces] + [f[:len(positions)] for f in self.partial]
-        for f in targets[1:]:
+        others = [[np.zeros_like(x) for x in sums] for _ in range(self.threads - 1)]
+        partial = [f[:len(positions)] for f in self.partial]
+        for f in partial:
             f[...] = 0.0
-        jobs = [self.pool.submit(part, t, cuts[t], cuts[t + 1], targets[t], virials[t], atoms[t])
-                for t in range(1, self.threads)]
-        part(0, cuts[0], cuts[1], forces, virial, atom_virial)
+        jobs = [self.pool.submit(part, t, cuts[t], cuts[t + 1], partial[t - 1], *others[t - 1]) for t in range(1, self.threads)]
+        part(0, cuts[0], cuts[1], forces, *sums)
         for job in jobs:
             job.result()
-        for f in targets[1:]:
+        for f in partial:
             forces += f
-        virial += sum(virials[1:])
-        if flags[1]:
-            atom_virial += sum(atoms[1:])
+        for given in others:
+            for total, x in zip(sums, given):
+                total += x

@@ -6,7 +6,7 @@ before the next begins, so that nothing of an edge leaves the cache. Everything 
 
 from __future__ import annotations
 
-from plugins.equivariant.kernel import geometry, matrices, tensors
+from plugins.equivariant.kernel import geometry, matrices, response, tensors
 from plugins.equivariant.kernel.plan import Plan
 
 CENTRES = 16  # at most so many in a tile
@@ -133,7 +133,7 @@ FILL = """    while i < stop:
         first[atoms] = n
         for e in range(n, (n + {lanes}) // {lanes} * {lanes}):
             w[o_x + e], w[o_x + te + e], w[o_x + 2 * te + e], w[o_q + e] = 1.0, 0.0, 0.0, 1.0
-        for e in range(n):
+        for e in range({columns} * te):
             w[o_E + e] = 0.0
         if n == 0:
             i += atoms
@@ -191,7 +191,8 @@ class Layout:
         d = p.description
         self.columns, self.start = {}, 0
         kept = len(geometry.stored(d.l_max))
-        singles = dict(x=1, y=1, z=1, q=1, ir=1, pair=1, Y=p.dim, J=kept, B=d.bessel, D=d.bessel, n=3, r=1, E=1)
+        singles = dict(x=1, y=1, z=1, q=1, ir=1, pair=1, Y=p.dim, J=kept, B=d.bessel, D=d.bessel, n=3, r=1,
+                       E=p.columns, seed=p.columns if p.columns > 1 else 0)
         for name, count in {**singles, **p.buffers}.items():
             self.columns[name] = self.start
             self.start += count
@@ -224,6 +225,8 @@ def write(p: Plan, registers: int) -> str:
             matrices.functions(lanes, registers),
             geometry.function(d.l_max, d.bessel, d.envelope, lanes).replace("ONE * ", ""), "",
             tensors.functions(d.l_max, d.layers, p.channels, lanes)]
+    if p.columns > 1:
+        text.append(response.FUNCTIONS.format(lanes=lanes))
     body: list[str] = []
 
     def line(*lines):
@@ -297,15 +300,23 @@ def write(p: Plan, registers: int) -> str:
             if m:
                 product(f"readout{m}", b(f"read_h{m - 1}"), width, b(f"read_h{m}"), width)
             line(f"activate(w, o_read_h{m}, o_read_d{m}, n * {width})")
-        line(f"add_energy(w, data, n, o_read_h{d.readout_depth - 1}, {width}, {p.vectors['readout_last']}, {width}, o_E)")
+        last = [(b(f"read_h{d.readout_depth - 1}"), width, p.vectors["readout_last"], width)]
     else:
-        for j in range(d.layers + 1):
-            line(f"add_energy(w, data, n, {', '.join(map(str, source(j)[:2]))}, {p.vectors[f'readout_from{j}']}, "
-                 f"{p.sources[j]}, o_E)")
+        last = [(*source(j)[:2], p.vectors[f"readout_from{j}"], p.sources[j]) for j in range(d.layers + 1)]
+    for values, ld, vector, width in last:
+        for c in range(p.columns):
+            line(f"add_energy(w, data, n, {values}, {ld}, {vector + c * width}, {width}, o_E + {c} * te)")
+    responds = p.columns > 1
+    if responds:
+        line("for b in range(atoms):", response.FORWARD)
     # ---- backward
     if d.readout_depth:
-        width = p.buffers["read_h0"]
-        line(f"scaled_rows(w, data, n, {p.vectors['readout_last']}, o_read_d{d.readout_depth - 1}, {width}, o_scratch0)")
+        width, factor = p.buffers["read_h0"], f"o_read_d{d.readout_depth - 1}"
+        if responds:
+            line(f"seeded_rows(w, data, te, n, {p.vectors['readout_last']}, {width}, o_seed, o_scratch1, {width})",
+                 f"multiply(w, o_scratch1, {factor}, o_scratch0, n * {width})")
+        else:
+            line(f"scaled_rows(w, data, n, {p.vectors['readout_last']}, {factor}, {width}, o_scratch0)")
         for m in range(d.readout_depth - 1, 0, -1):
             product(f"readout{m}_T", "o_scratch0", width, "o_scratch1", width)
             line(f"multiply(w, o_scratch1, o_read_d{m - 1}, o_scratch0, n * {width})")
@@ -314,7 +325,9 @@ def write(p: Plan, registers: int) -> str:
     else:
         for j in range(d.layers + 1):
             g, ld = source(j)[2:]
-            line(f"spread_rows(w, data, n, {p.vectors[f'readout_from{j}']}, {p.sources[j]}, {g}, {ld})")
+            given = f"{p.vectors[f'readout_from{j}']}, {p.sources[j]}"
+            line(f"seeded_rows(w, data, te, n, {given}, o_seed, {g}, {ld})" if responds else
+                 f"spread_rows(w, data, n, {given}, {g}, {ld})")
     line("for b in range(atoms):")
     for k in range(d.layers):
         line(f"    clear(w, {centre(f'gA{k}')}, {p.dim * p.channels})")
@@ -354,7 +367,7 @@ def write(p: Plan, registers: int) -> str:
                         for k in range(d.layers))
     line("for b in range(atoms):")
     line(f"    edge_gradient(w, te, o_Y, o_J, o_n, first[b], first[b + 1], o_out0, {p.buffers['out0']}, o_g_out0, "
-         f"{p.buffers['out0']}{arguments})")
+         f"{p.buffers['out0']}{arguments})", *([response.BACKWARD] if responds else []))
     if p.folded[0]:
         product("two_out_T", b("g_out0"), p.buffers["out0"], b("g_source0"), embed, add=True)
         back = b("g_source0")
@@ -371,11 +384,11 @@ def write(p: Plan, registers: int) -> str:
 
     run = ["", "@compiled",
            "def run(start, stop, positions, species, system, offsets, indices, cutoffs, scales, data, table, w, te, target,",
-           "        forces, atom_energy, virial, atom_virial, want_virial, want_atoms):",
+           f"        forces, atom_energy, virial, atom_virial, want_virial, want_atoms{response.ARGUMENTS if responds else ''}):",
            '    """Centres start … stop; adds to forces (n_all, 3), atom_energy (n,), virial (S, 3, 3) and atom_virial."""']
     run += [f"    o_{name} = {column} * te" for name, column in layout.columns.items()]
     run += [f"    o_{name} = {layout.start} * te + {offset}" for name, offset in layout.centre.items()]
     run += ["    neighbor = np.empty(te, np.int64)", f"    first = np.empty({CENTRES + 1}, np.int64)", "    i = start"]
     run += [FILL.format(centres=CENTRES, species=len(d.species), radial=p.vectors["radial"],
-                        pair_size=d.bessel * embed, lanes=lanes)]
+                        pair_size=d.bessel * embed, lanes=lanes, columns=p.columns)]
     return "\n".join(text + run + body) + "\n" + SCATTER

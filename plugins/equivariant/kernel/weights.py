@@ -111,13 +111,16 @@ def fold(p: Plan, weights: dict[str, np.ndarray]) -> np.ndarray:
         into.append(net[-1][:, :d.features] if p.folded[k + 1] else None)
 
     net = network("readout", d.readout_depth)
+    net[-1] = net[-1] / math.sqrt(2 * d.neighbors)
+    if p.columns > 1:
+        net[-1][:, 1:] *= weights["response_scales"]
     for j in range(d.layers + 1):
         if d.readout_depth:
             put(f"readout_from{j}", rows_of(j, net[0]))
         else:
-            put_vector(f"readout_from{j}", rows_of(j, net[0])[:, 0] / math.sqrt(2 * d.neighbors))
+            put_vector(f"readout_from{j}", padded(rows_of(j, net[0]).T, p.columns, p.sources[j]))
     for m in range(1, d.readout_depth):
         put(f"readout{m}", net[m])
     if d.readout_depth:
-        put_vector("readout_last", net[-1][:, 0] / math.sqrt(2 * d.neighbors))
+        put_vector("readout_last", padded(net[-1].T, p.columns, p.buffers["read_h0"]))
     return out

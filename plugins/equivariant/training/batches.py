@@ -26,6 +26,16 @@ class Loss:
 
 
 @dataclass
+class BatchSize:
+    """frames : in a batch, over all processes; atoms, edges (pairs of neighbours, counted from both) : at most so many in it,
+    unless one frame alone has more"""
+
+    frames: int = 2
+    atoms: int | None = None
+    edges: int | None = None
+
+
+@dataclass
 class Shape:
     """One shape for all batches of a process, so that a step is compiled once."""
 
@@ -34,25 +44,28 @@ class Shape:
     neighbors: int
 
 
-def order(rows, sizes, frames: int, atoms: int | None, seed: int, epoch: int) -> list[list[int]]:
-    """The batches of an epoch: `frames` at most in each, and no more atoms than `atoms` unless a frame alone has them."""
+def order(rows, limits, frames: int, seed: int, epoch: int) -> list[list[int]]:
+    """The batches of an epoch: `frames` at most in each, and of each of `limits`, pairs (size of every row, most in a
+    batch or None), no more than allowed, unless one frame alone has more."""
     shuffled = np.random.Generator(np.random.Philox([seed, epoch])).permutation(rows)
-    out, current, count = [], [], 0
+    limits = [(sizes, most) for sizes, most in limits if most]
+    out, current = [], []
     for row in shuffled:
-        if current and (len(current) == frames or (atoms and count + sizes[row] > atoms)):
+        full = any(sum(sizes[r] for r in current) + sizes[row] > most for sizes, most in limits)
+        if current and (len(current) == frames or full):
             out.append(current)
-            current, count = [], 0
+            current = []
         current.append(int(row))
-        count += sizes[row]
     return out + [current] if current else out
 
 
-def shape_for(store: GraphStore, sizes, rows, frames, atoms, ranks) -> Shape:
-    per_rank = -(-frames // ranks)
+def shape_for(store: GraphStore, sizes, rows, how: BatchSize, ranks) -> Shape:
+    """Holds any batch that `order` may make of `rows`, or this process's part of it."""
+    per_rank = -(-how.frames // ranks)
     largest = sorted((sizes[r] for r in rows), reverse=True)
     most = sum(largest[:per_rank])
-    if atoms:
-        most = max(min(most, atoms), largest[0])
+    if how.atoms:
+        most = max(min(most, how.atoms), largest[0])
     return Shape(per_rank, int(most), int(max(store.widest[r] for r in rows)))
 
 

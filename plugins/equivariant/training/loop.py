@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from engine.errors import InputError
 from plugins.equivariant.training import batches, checkpoint, metrics
-from plugins.equivariant.training.step import Evaluation, Step
+from plugins.equivariant.training.step import Evaluation, Step, losses
 
 
 @dataclass
@@ -39,25 +40,27 @@ class Trainer:
     """Fits `model` to the frames of `labels`; `rows` are the rows of each part.
 
     epochs : at most;  seconds : wall time, at most;  patience : epochs without a better validation before it stops
+    losses : what is minimised (``step.losses``, or a pair's)
     """
 
-    def __init__(self, model, labels, rows, how: Optimizer, batch_frames, batch_atoms, epochs, folder, processes, *,
-                 seconds=None, patience=None, seed=0, compiled=True, save_every=300.0, say=print):
+    def __init__(self, model, labels, rows, how: Optimizer, batch: batches.BatchSize, epochs, folder, processes, *,
+                 seconds=None, patience=None, seed=0, compiled=True, save_every=300.0, say=print, losses=losses):
         self.model, self.labels, self.rows, self.how = model, labels, rows, how
         self.epochs, self.folder, self.processes = epochs, Path(folder), processes
         self.seconds, self.patience, self.seed, self.save_every, self.say = seconds, patience, seed, save_every, say
-        self.frames_in_batch, self.atoms_in_batch = batch_frames, batch_atoms
-        self.sizes = [len(f.symbols) for f in labels.frames]
+        sizes = [len(f.symbols) for f in labels.frames]
+        self.frames_in_batch = batch.frames
+        self.limits = [(sizes, batch.atoms), (np.diff(labels.store.offsets), batch.edges)]
         everything = [r for part in rows.values() for r in part]
-        self.shape = batches.shape_for(labels.store, self.sizes, everything, batch_frames, batch_atoms, processes.size)
+        self.shape = batches.shape_for(labels.store, sizes, everything, batch, processes.size)
         self.names = [n for n, _ in model.named_parameters()]
         self.parameters = [p for _, p in model.named_parameters()]
         self.average = [p.detach().clone() for p in self.parameters]
         self.best_weights = [p.detach().clone() for p in self.parameters]
         self.adam = torch.optim.Adam(self.parameters, how.rate)
         stress = labels.loss.stress > 0
-        self.step = Step(model, self.names, stress, compiled)
-        self.evaluation = Evaluation(model, self.names, any(f.stress is not None for f in labels.frames))
+        self.step = Step(model, self.names, stress, compiled, losses)
+        self.evaluation = Evaluation(model, self.names, any(f.stress is not None for f in labels.frames), losses)
         self.state = dict(epoch=0, batch=0, steps=0, best=math.inf, best_epoch=-1, since=0, factor=1.0, seconds=0.0,
                           loss_sum=0.0, history=[])
 
@@ -91,14 +94,16 @@ class Trainer:
         return float(loss)
 
     # -- the loop ---------------------------------------------------------------------------------------------------
+    def order(self, epoch):
+        return batches.order(self.rows["train"], self.limits, self.frames_in_batch, self.seed, epoch)
+
     def fit(self, progress=None):
         """Train to the end or until something says stop; returns the reason."""
         state, reason = self.state, "all epochs done"
         started, saved = time.perf_counter() - state["seconds"], time.perf_counter()
-        per_epoch = len(batches.order(self.rows["train"], self.sizes, self.frames_in_batch, self.atoms_in_batch, self.seed, 0))
+        per_epoch = len(self.order(0))
         while state["epoch"] < self.epochs:
-            order = batches.order(self.rows["train"], self.sizes, self.frames_in_batch, self.atoms_in_batch, self.seed,
-                                  state["epoch"])
+            order = self.order(state["epoch"])
             while state["batch"] < len(order):
                 state["loss_sum"] += self.update(order[state["batch"]], per_epoch * self.epochs)
                 state["batch"] += 1
@@ -143,8 +148,9 @@ class Trainer:
                      f"rate {self.adam.param_groups[0]['lr']:.2g}  {state['seconds']:.0f} s")
         state.update(epoch=state["epoch"] + 1, batch=0, loss_sum=0.0)
 
-    def errors(self, part, parameters, keep=False):
-        return metrics.measure(self.evaluation, parameters, self.labels, self.rows[part], self.shape, self.processes, keep)
+    def errors(self, part, parameters, keep=False, evaluation=None):
+        return metrics.measure(evaluation or self.evaluation, parameters, self.labels, self.rows[part], self.shape,
+                               self.processes, keep)
 
     # -- persistence ------------------------------------------------------------------------------------------------
     @property

@@ -26,22 +26,13 @@ from engine.config.quantities import InputFile
 from engine.errors import InputError
 from engine.output.watch import seconds
 from engine.stages import Stage
-from plugins.equivariant import core
-from plugins.equivariant import description as descriptions
-from plugins.equivariant import folder as folders
-from plugins.equivariant.data import baseline, checks, frames, splits, store
-from plugins.equivariant.models import build
+from plugins.equivariant.data import checks, frames, splits, store
 from plugins.equivariant.training import batches, report
+from plugins.equivariant.training.distill import relabel
 from plugins.equivariant.training.loop import Optimizer, Trainer
+from plugins.equivariant.training.pair import Cotrain, Together
 from plugins.equivariant.training.processes import Processes
-
-
-@dataclass
-class BatchSize:
-    """frames : in a batch, over all processes; atoms : at most so many in a batch of one process"""
-
-    frames: int = 2
-    atoms: int | None = None
+from plugins.equivariant.training.single import Single
 
 
 @dataclass
@@ -51,6 +42,8 @@ class Train(Stage):
     data : files and what their labels are called; validation_data, test_data : files of their own instead of a split
     model : keys of ``description.Description``; species and neighbors follow from the data if not given
     folder : where the model, its report and checkpoints go; start : a model folder to go on from (fine-tuning)
+    cotrain : a small model trained with this one, for two time steps (``pair.Cotrain``); distill : a model folder whose
+    energies, forces and stresses replace the labels, to get a small model from a large one
     shifts : "fit", "mean", or eV for each species; epochs, max_time : whichever ends first; patience : early stop
     compile : compile the training step; checkpoint : s between checkpoints
     """
@@ -62,22 +55,28 @@ class Train(Stage):
     validation_data: frames.Source | None = None
     test_data: frames.Source | None = None
     loss: batches.Loss = field(default_factory=batches.Loss)
-    batch: BatchSize = field(default_factory=BatchSize)
+    batch: batches.BatchSize = field(default_factory=batches.BatchSize)
     optimizer: Optimizer = field(default_factory=Optimizer)
     shifts: dict[str, float] | Literal["fit", "mean"] = "fit"
     epochs: int = 100
     max_time: str | None = None
     patience: int | None = None
     start: InputFile | None = None
+    cotrain: Cotrain | None = None
+    distill: InputFile | None = None
     compile: bool = True
     checkpoint: float = 300.0
     seed: int = 0
     needs_system = False
 
     # -- data -------------------------------------------------------------------------------------------------------
+    def read(self, source):
+        found = frames.read(source)
+        return relabel(found, self.distill) if self.distill is not None else found
+
     def gather(self):
         """(all frames, rows of each part)."""
-        found = frames.read(self.data)
+        found = self.read(self.data)
         extra = {"validation": self.validation_data, "test": self.test_data}
         how = splits.Split(**vars(self.split))
         for part, source in extra.items():
@@ -86,25 +85,10 @@ class Train(Stage):
         rows = splits.split(found, how)
         for part, source in extra.items():
             if source is not None:
-                more = frames.read(source)
+                more = self.read(source)
                 rows[part] = np.arange(len(found), len(found) + len(more))
                 found = found + more
         return found, rows
-
-    def describe(self, found, rows):
-        """The description: species from the frames, average neighbours from their graphs."""
-        if self.start is not None:
-            d, _ = folders.load(self.start)
-            odd = [k for k, v in self.model.items() if k not in ("dtype",) and getattr(d, k, None) != v]
-            if odd:
-                raise InputError(f"train: model.{odd[0]} differs from that of start = {self.start}; leave it out")
-            return d
-        table = dict(self.model)
-        table.setdefault("species", sorted({s for f in found for s in f.symbols}))
-        d = descriptions.from_dict(table, "train.model")
-        if "neighbors" not in table:
-            d.neighbors = max(store.GraphStore(found, d.species, d.cutoff).neighbors, 1.0)
-        return d
 
     # -- the whole of it --------------------------------------------------------------------------------------------
     def check(self):
@@ -120,6 +104,8 @@ class Train(Stage):
         """Make the folder; returns {part: Errors}."""
         from plugins.equivariant.training.screen import Screen
 
+        if self.cotrain is not None:
+            resume = self.cotrain.first(self, force, resume, quiet)
         processes = Processes()
         screen = Screen(quiet or not processes.first)
         out = Path(self.folder)
@@ -129,19 +115,14 @@ class Train(Stage):
         if processes.first:
             screen.say(str(looked))
         looked.require()
-        d = self.describe(found, rows)
-        if d.zbl:
-            d.cores = d.cores or core.closest(store.GraphStore(found, d.species, d.cutoff), d)
-            found = core.subtract(found, d)
-        torch.manual_seed(self.seed)
-        model = folders.to_model(self.start) if self.start is not None else build(d)
-        self.set_baseline(model, d, [found[r] for r in rows["train"]])
-        graphs = store.GraphStore(found, d.species, d.cutoff)
-        labels = batches.Labels(found, graphs, model.shifts.numpy(), self.loss, d.cutoff, getattr(torch, d.dtype))
+        subject = (Together if self.cotrain is not None else Single)(self, found, rows, processes)
+        d, model = subject.description, subject.model
+        graphs = store.GraphStore(subject.frames, d.species, d.cutoff)
+        labels = batches.Labels(subject.frames, graphs, subject.shifts.numpy(), self.loss, d.cutoff, getattr(torch, d.dtype))
         labels.species_names = d.species
-        trainer = Trainer(model, labels, rows, self.optimizer, self.batch.frames, self.batch.atoms, self.epochs, out,
-                          processes, seconds=seconds(self.max_time) if self.max_time else None, patience=self.patience,
-                          seed=self.seed, compiled=self.compile, save_every=self.checkpoint, say=screen.say)
+        trainer = Trainer(model, labels, rows, self.optimizer, self.batch, self.epochs, out, processes,
+                          seconds=seconds(self.max_time) if self.max_time else None, patience=self.patience, seed=self.seed,
+                          compiled=self.compile, save_every=self.checkpoint, say=screen.say, losses=subject.losses)
         out.mkdir(parents=True, exist_ok=True)
         if resume:
             trainer.resume()
@@ -153,14 +134,13 @@ class Train(Stage):
         notes = [f"stopped: {reason}", f"training step: {trainer.step.note}", f"best epoch: {trainer.state['best_epoch']}",
                  f"processes: {processes.size}", f"seconds: {trainer.state['seconds']:.1f}"]
         errors = {part: trainer.errors(part, trainer.best_weights, part == "test")
-                  for part in ("train", "validation", "test") if len(rows[part])}
+                  for part in ("train", "validation", "test") if len(rows[part])} | subject.errors(trainer)
         if processes.first:
             with torch.no_grad():
                 for p, best in zip(trainer.parameters, trainer.best_weights):
                     p.copy_(best)
-            folders.save(out, d, folders.from_model(model), {"origin": "trained", "torch": torch.__version__,
-                                                             "files": json.dumps(self.data.files)})
-            screen.say(report.write(out, errors, trainer.state, notes))
+            subject.save(out, {"origin": "trained", "torch": torch.__version__, "files": json.dumps(self.data.files)})
+            screen.say(report.write(out, errors, trainer.state, notes + subject.notes))
         processes.barrier()
         processes.close()
         return errors
@@ -172,10 +152,3 @@ class Train(Stage):
         if not resume and any(has) and not force:
             raise InputError(f"{out} holds a model or its training; `engine train FILE --resume` goes on with it, "
                              "`engine train FILE --force` starts over")
-
-    def set_baseline(self, model, d, training):
-        if self.start is not None:
-            return
-        given = None if self.shifts == "fit" else self.shifts
-        model.shifts[:] = torch.tensor(baseline.shifts(training, d.species, given))
-        model.scales[:] = torch.tensor(baseline.scales(training, d.species)).to(model.scales.dtype)

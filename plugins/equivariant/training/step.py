@@ -13,33 +13,43 @@ from plugins.equivariant.derivatives import evaluate
 
 def losses(model, parameters, stress: bool, batch):
     """(loss, (energy, forces, stress)) of a batch of ``batches.Labels``."""
-    vectors, neighbours, species, around, system, volume, atoms, *labels = batch
-    energy_, energy_weight, forces_, force_weight, stress_, stress_weight = labels
+    return compare(predict(model, parameters, stress, batch), batch)
+
+
+def predict(model, parameters, stress: bool, batch):
+    """energy (S,), forces (A, 3), stress (S, 3, 3) or None of a batch."""
+    vectors, neighbours, species, around, system, volume, *_ = batch
     energy, forces, virial, _ = evaluate(model, parameters, vectors, neighbours, species, around, system,
                                          len(volume), stress)
+    return energy, forces, -virial / volume.to(virial.dtype).view(-1, 1, 1) if stress else None
+
+
+def compare(found, batch):
+    """(loss, found): what is found, against the labels of the batch."""
+    energy, forces, stress = found
+    *_, atoms, energy_, energy_weight, forces_, force_weight, stress_, stress_weight = batch
     loss = (energy_weight * ((energy - energy_) / atoms).square()).sum().to(forces.dtype)
     loss = loss + (force_weight.unsqueeze(-1) * (forces - forces_).square()).sum()
-    found = None
-    if stress:
-        found = -virial / volume.to(virial.dtype).view(-1, 1, 1)
-        loss = loss + (stress_weight.view(-1, 1, 1) * (found - stress_).square()).sum()
-    return loss, (energy, forces, found)
+    if stress is not None:
+        loss = loss + (stress_weight.view(-1, 1, 1) * (stress - stress_).square()).sum()
+    return loss, found
 
 
 class Step:
     """`step(parameters, batch) -> (gradients, loss)`, both lists in the order of `names`.
 
     compiled : try to compile the whole step; `note` then says whether it was, and why not
+    losses : what is minimised, a function such as the one above
     """
 
-    def __init__(self, model, names, stress: bool, compiled: bool):
-        self.model, self.names, self.stress = model, names, stress
+    def __init__(self, model, names, stress: bool, compiled: bool, losses=losses):
+        self.model, self.names, self.stress, self.losses = model, names, stress, losses
         self.note = "eager"
         self._wanted, self._compiled = compiled, None
 
     def _plain(self, parameters, *batch):
         def loss(values):
-            return losses(self.model, dict(zip(self.names, values)), self.stress, batch)[0]
+            return self.losses(self.model, dict(zip(self.names, values)), self.stress, batch)[0]
         return grad_and_value(loss)(parameters)
 
     def __call__(self, parameters, batch):
@@ -68,9 +78,9 @@ class Step:
 class Evaluation:
     """Energy, forces and stress of batches with given parameters; plain, gradients of first order only."""
 
-    def __init__(self, model, names, stress):
-        self.model, self.names, self.stress = model, names, stress
+    def __init__(self, model, names, stress, losses=losses):
+        self.model, self.names, self.stress, self.losses = model, names, stress, losses
 
     def __call__(self, parameters, batch):
         with torch.no_grad():
-            return losses(self.model, dict(zip(self.names, parameters)), self.stress, batch)
+            return self.losses(self.model, dict(zip(self.names, parameters)), self.stress, batch)

@@ -1,0 +1,71 @@
+"""What a training trains where it trains one model: its description, its labels, its weights before the first step."""
+
+from __future__ import annotations
+
+import torch
+
+from engine.errors import InputError
+from plugins.equivariant import core
+from plugins.equivariant import description as descriptions
+from plugins.equivariant import folder as folders
+from plugins.equivariant.data import baseline, store
+from plugins.equivariant.models import build
+from plugins.equivariant.training.step import losses
+
+
+def describe(stage, found, species=None):
+    """The description: species from the frames, average neighbours from their graphs, where the stage gives none."""
+    if stage.start is not None:
+        d, _ = folders.load(stage.start)
+        odd = [k for k, v in stage.model.items() if k not in ("dtype",) and getattr(d, k, None) != v]
+        if odd:
+            raise InputError(f"train: model.{odd[0]} differs from that of start = {stage.start}; leave it out")
+        return d
+    table = dict(stage.model)
+    table.setdefault("species", species or sorted({s for f in found for s in f.symbols}))
+    d = descriptions.from_dict(table, "train.model")
+    if "neighbors" not in table:
+        d.neighbors = max(store.GraphStore(found, d.species, d.cutoff).neighbors, 1.0)
+    return d
+
+
+def without_core(found, d):
+    """Frames less the nuclear core that stands under the model, if it has one."""
+    if not d.zbl:
+        return found
+    d.cores = d.cores or core.closest(store.GraphStore(found, d.species, d.cutoff), d)
+    return core.subtract(found, d)
+
+
+class Single:
+    """One model on the labels."""
+
+    losses = staticmethod(losses)
+
+    def __init__(self, stage, found, rows, processes):
+        self.description = d = describe(stage, found)
+        self.frames = without_core(found, d)
+        torch.manual_seed(stage.seed)
+        if stage.start is not None:
+            self.model = folders.to_model(stage.start)
+        else:
+            self.model, training = build(d), [self.frames[r] for r in rows["train"]]
+            self.model.shifts[:] = torch.tensor(
+                baseline.shifts(training, d.species, None if stage.shifts == "fit" else stage.shifts))
+            self.model.scales[:] = torch.tensor(baseline.scales(training, d.species)).to(self.model.scales.dtype)
+        self.shifts, self.notes = self.model.shifts, distilled(stage)
+
+    def errors(self, trainer):
+        return {}
+
+    def save(self, out, about):
+        folders.save(out, self.description, folders.from_model(self.model), about)
+
+
+def distilled(stage):
+    """How a model that was distilled from a larger one goes together with it."""
+    from plugins.equivariant.training.pair import levels
+
+    if stage.distill is None:
+        return []
+    return levels({"small": stage.folder, "large": stage.distill}, {"large": 1, "small": -1})
