@@ -60,6 +60,10 @@ class Serial:
         """Rank `root`'s object on all ranks."""
         return thing
 
+    def exchange(self, send, counts, receive, lengths):
+        """Of the flat array `send` the next counts[r] elements go to rank r; `receive` gets lengths[r] from each rank r."""
+        receive[:] = send
+
     def barrier(self):
         pass
 
@@ -132,6 +136,12 @@ class MPI(Serial):
 
     def bcast(self, thing, root=0):
         return self.communicator.bcast(thing, root)
+
+    def exchange(self, send, counts, receive, lengths):
+        start = time.perf_counter()
+        item = send.itemsize
+        self.communicator.Alltoallv([_bytes(send), [c * item for c in counts]], [_bytes(receive), [n * item for n in lengths]])
+        self.busy += time.perf_counter() - start
 
     def barrier(self):
         self.communicator.Barrier()

@@ -15,6 +15,7 @@ from engine.testing import PotentialContract
 from potentials.ase_calculator import ASE
 from potentials.coulomb.dsf import DampedShiftedForce
 from potentials.coulomb.ewald import Ewald
+from potentials.coulomb.pme import CoulombPME
 from potentials.dielectric import FixedCharges
 from potentials.dielectric_bonds import Bond, PolarizableBonds
 from potentials.dielectric_born import FixedBornCharges
@@ -22,6 +23,7 @@ from potentials.eam.file_potentials import FinnisSinclairEAM, FuncflEAM, SetflEA
 from potentials.eam.zhou import ZhouEAM
 from potentials.manybody.stillinger_weber import StillingerWeber
 from potentials.manybody.tersoff import Tersoff
+from potentials.mesh.dispersion import DispersionPME
 from potentials.pair.born_mayer_huggins import BornMayerHuggins
 from potentials.pair.buckingham import Buckingham
 from potentials.pair.lennard_jones import LennardJones
@@ -133,6 +135,7 @@ SALT = {"Na-Na": {"sigma": 2.34, "C": 1.05, "D": 0.5}, "Na-Cl": {"sigma": 2.755,
         "Cl-Cl": {"sigma": 3.17, "C": 72.4, "D": 145.4}}
 BKS = {"Si-O": {"A": 18003.7572, "rho": 0.205205, "C": 133.5381}, "O-O": {"A": 1388.773, "rho": 0.362319, "C": 175.0}}
 
+FINE = {"alpha": 0.7, "order": 16, "spacing": 0.3}  # of a mesh: what is left out is below 1e-10 eV/Å
 IONS = {"Na": 1.0, "Cl": -1.0}
 
 CASES = {  # name [and variant]: (potential, structures, options of the contract)
@@ -157,6 +160,8 @@ CASES = {  # name [and variant]: (potential, structures, options of the contract
     "sw": (lambda: StillingerWeber(file=str(triplets("sw"))), lambda: small("SiC", "zincblende", a=4.36), {}),
     "tersoff": (lambda: Tersoff(file=str(triplets("tersoff"))), lambda: small("SiC", "zincblende", a=4.36), {}),
     "ewald": (lambda: Ewald(accuracy=1e-11, cutoff=7.0), charged_salt, ANY | {"open_directions": False}),
+    "coulomb/pme": (lambda: CoulombPME(cutoff=7.0, **FINE), charged_salt, ANY | {"open_directions": False}),
+    "dispersion/pme": (lambda: DispersionPME(C6={"Na": 20.0, "Cl": 60.0}, cutoff=7.0, **FINE), salt, {"open_directions": False}),
     "dsf": (lambda: DampedShiftedForce(cutoff=7.0), charged_salt, ANY),
     "ase": (lambda: ASE(calculator="ase.calculators.emt:EMT"), lambda: small("Cu", cubic=True),
             ANY | {"open_directions": False}),
