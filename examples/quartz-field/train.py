@@ -22,14 +22,15 @@ def main():
     p.add_argument("--species", nargs="+", default=["O", "Si"])
     p.add_argument("--trajectories", nargs="+", type=int, default=[76, 75], help="frames of each trajectory (300 K, 600 K)")
     p.add_argument("--cutoff", type=float, default=4.5)
-    p.add_argument("--channels", type=int, default=8)
-    p.add_argument("--features", type=int, default=32)
+    p.add_argument("--channels", type=int, default=16)
+    p.add_argument("--features", type=int, default=48)
     p.add_argument("--form", default="quadratic", choices=["quadratic", "full"])
-    p.add_argument("--epochs", type=int, default=150)
+    p.add_argument("--epochs", type=int, default=500)
     p.add_argument("--batch", type=int, default=1)
     p.add_argument("--rate", type=float, default=5e-3)
     p.add_argument("--minutes", type=float, default=1e9)
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--eager", action="store_true", help="do not compile the step (compiling takes a minute and saves 40 % of each)")
     p.add_argument("--limit", type=int, default=None, help="use only so many training frames")
     given = p.parse_args()
     torch.set_num_threads(given.threads)
@@ -43,7 +44,8 @@ def main():
         features=given.features, embedding_width=given.features, latent_width=2 * given.features,
         readout_width=given.features, neighbors=neighbors)
     model = new_model(train, description, given.form, field_scale=0.1)
-    settings = Settings(epochs=given.epochs, batch=given.batch, rate=given.rate, minutes=given.minutes)
+    settings = Settings(epochs=given.epochs, batch=given.batch, rate=given.rate, minutes=given.minutes,
+                        compiled=not given.eager)
     training = Training(model, train, settings, given.out)
     if training.load():
         print(f"going on after {training.epoch} epochs")

@@ -22,6 +22,7 @@ import torch
 from engine.errors import InputError
 from plugins.dielectric.derivatives import evaluate
 from plugins.dielectric.model import DielectricModel
+from plugins.dielectric.potential import about
 from plugins.equivariant import folder, graphs
 from plugins.equivariant.description import Description
 from plugins.equivariant.training.step import Step
@@ -246,22 +247,18 @@ class Training:
         return True
 
 
-def write(path, model, weights=None, about=None):
+def write(path, model, weights=None, more=None):
     """The model as a folder, with other `weights` in place of its own if given."""
     arrays = folder.from_model(model)
     arrays.update({k: v.detach().numpy() for k, v in (weights or {}).items()})
-    folder.save(path, model.description, arrays, {"form": model.form, "field_scale": float(model.field_scale), **(about or {})})
+    folder.save(path, model.description, arrays, {"form": model.form, "field_scale": float(model.field_scale), **(more or {})})
 
 
 def load(path) -> DielectricModel:
     """The torch model of a folder."""
-    import tomllib
-
     description, arrays = folder.load(path)
-    about = tomllib.loads(Path(path, "model.toml").read_text()).get("about", {})
-    if about.get("form") not in ("quadratic", "full"):
-        raise InputError(f"{path} is a model without an electric field (its [about] names no form)")
-    model = DielectricModel(description, about["form"], about["field_scale"])
+    found = about(path)
+    model = DielectricModel(description, found["form"], found["field_scale"])
     model.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
     return model
 

@@ -185,3 +185,23 @@ class TestContract(PotentialContract):
         atoms = salt(5)
         atoms.set_cell(atoms.cell[:] @ (np.eye(3) + [[0.02, 0.03, 0], [0, 0.01, -0.04], [0.02, 0, 0]]), True)
         return [atoms]
+
+
+@pytest.mark.parametrize("readout_depth", [0, 1])
+def test_kernel_gives_what_torch_gives(frames, tmp_path, readout_depth):
+    """Enthalpies, forces, virial, P, Born charges and polarizability of the quadratic form, species scaled differently."""
+    model = training.new_model(frames, Description(**{**SMALL, "l_max": 2, "layers": 2}, readout_depth=readout_depth), "quadratic")
+    model.scales[:], model.response_scales[:] = torch.tensor([1.3, 0.6]), torch.tensor([1.0, 0.4, 0.2])
+    training.write(tmp_path, model)
+    atoms = salt(7)
+    atoms.set_cell(atoms.cell[:] @ (np.eye(3) + [[0.02, 0.06, 0], [0, 0.01, -0.04], [0.02, 0, 0]]), True)
+    found = {}
+    for backend in ("kernel", "torch"):
+        state, potential = state_from_atoms(atoms), Dielectric(str(tmp_path), backend=backend)
+        potential.bind(state.species_names)
+        forces = Forces(state, Domain(state, SMALL["cutoff"], 0.4, sort=False), {"model": potential})
+        forces.inputs.field = np.array([[0.1, -0.2, 0.15]])
+        out = forces(NEEDS)
+        found[backend] = {name: np.array(getattr(out, name))[: len(atoms)] for name in NEEDS}
+    for name, value in found["torch"].items():
+        assert np.allclose(found["kernel"][name], value, rtol=0, atol=1e-11 * np.abs(value).max()), name
