@@ -30,7 +30,7 @@ def main():
     p.add_argument("--rate", type=float, default=5e-3)
     p.add_argument("--minutes", type=float, default=1e9)
     p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--eager", action="store_true", help="do not compile the step (compiling takes a minute and saves 40 % of each)")
+    p.add_argument("--eager", action="store_true", help="do not compile the step (it takes a minute and saves 40 %% of each)")
     p.add_argument("--limit", type=int, default=None, help="use only so many training frames")
     given = p.parse_args()
     torch.set_num_threads(given.threads)

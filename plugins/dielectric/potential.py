@@ -48,7 +48,8 @@ class Dielectric(Potential):
         self.description, self.arrays = folder.load(self.model)
         form = about(self.model)["form"]
         if self.backend == "kernel" and form == "full":
-            raise InputError(f"the model {self.model} has all orders in the field, which backend = \"kernel\" cannot; leave it out")
+            raise InputError(f"the model {self.model} has all orders in the field, which backend = \"kernel\" "
+                             "cannot; leave it out")
         self._kernel = form == "quadratic" and self.backend != "torch"
 
     def bind(self, species_names):

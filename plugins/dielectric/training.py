@@ -33,7 +33,8 @@ WEIGHTS = {"energy": 0.3, "forces": 1.0, "stress": 0.1, "polarization": 0.3, "bo
 @dataclass
 class Settings:
     """rate : Adam's first learning rate, falling to a hundredth along a cosine over `epochs`;  average : decay of the
-    weights' average, which is what is saved and tested;  weights : of the labels in the loss;  compiled : the whole step, by torch"""
+    weights' average, which is what is saved and tested;  weights : of the labels in the loss
+    compiled : the whole step, by torch"""
 
     epochs: int = 100
     batch: int = 1
@@ -59,8 +60,11 @@ class Labels:
         d, dtype = model.description, next(model.parameters()).dtype
         batch = graphs.join([f.graph for f in frames], d.cutoff, dtype, atoms, width)
         t = lambda x: torch.tensor(np.asarray(x), dtype=dtype)
-        rows = lambda x: torch.nn.functional.pad(t(np.concatenate(x)), (0, 0) * (x[0].ndim - 1) + (0, len(batch.species) - sum(map(len, x))),
-                                                 value=float("nan"))
+
+        def rows(x):
+            missing = len(batch.species) - sum(map(len, x))
+            return torch.nn.functional.pad(t(np.concatenate(x)), (0, 0) * (x[0].ndim - 1) + (0, missing), value=float("nan"))
+
         shift = [float(model.shifts[torch.tensor(f.graph.species)].sum()) for f in frames]
         self.batch, self.field = batch, t([f.field for f in frames])
         self.labels = {
@@ -171,7 +175,8 @@ class Training:
         atoms, width = settings.batch * max(len(f.forces) for f in train), max(f.graph.widest for f in train)
         groups = [train[k:k + settings.batch] for k in range(0, len(train), settings.batch)]
         self.batches = [Labels(group, model, atoms, width) for group in groups]
-        self.step = DielectricStep(model, list(self.average), needs_of(train), spreads(train), settings.weights, settings.compiled)
+        self.step = DielectricStep(model, list(self.average), needs_of(train), spreads(train), settings.weights,
+                                   settings.compiled)
 
     def gradients(self, labels):
         """The loss of a batch, its gradient left on the parameters."""

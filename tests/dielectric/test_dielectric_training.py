@@ -190,7 +190,8 @@ class TestContract(PotentialContract):
 @pytest.mark.parametrize("readout_depth", [0, 1])
 def test_kernel_gives_what_torch_gives(frames, tmp_path, readout_depth):
     """Enthalpies, forces, virial, P, Born charges and polarizability of the quadratic form, species scaled differently."""
-    model = training.new_model(frames, Description(**{**SMALL, "l_max": 2, "layers": 2}, readout_depth=readout_depth), "quadratic")
+    description = Description(**{**SMALL, "l_max": 2, "layers": 2}, readout_depth=readout_depth)
+    model = training.new_model(frames, description, "quadratic")
     model.scales[:], model.response_scales[:] = torch.tensor([1.3, 0.6]), torch.tensor([1.0, 0.4, 0.2])
     training.write(tmp_path, model)
     atoms = salt(7)
