@@ -224,12 +224,13 @@ def write(p: Plan, registers: int) -> str:
             matrices.functions(lanes, registers),
             geometry.function(d.l_max, d.bessel, d.envelope, lanes).replace("ONE * ", ""), "",
             tensors.functions(d.l_max, d.layers, p.channels, lanes)]
-    responds = p.columns > 1
-    if responds:
+    more = ""
+    if p.columns > 1:
         text.append(response.FUNCTIONS.format(lanes=lanes))
+        more = response.ARGUMENTS
     text += ["", "@compiled",
              "def run(start, stop, positions, species, system, offsets, indices, cutoffs, scales, data, table, w, te, target,",
-             f"        forces, atom_energy, virial, atom_virial, want_virial, want_atoms{response.ARGUMENTS if responds else ''}):",
+             f"        forces, atom_energy, virial, atom_virial, want_virial, want_atoms{more}):",
              '    """Centres start … stop; adds to forces (n_all, 3), atom_energy (n,), virial (S, 3, 3) and atom_virial."""']
     text += [f"    o_{name} = {column} * te" for name, column in layout.columns.items()]
     text += [f"    o_{name} = {layout.start} * te + {offset}" for name, offset in layout.centre.items()]
