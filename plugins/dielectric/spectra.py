@@ -6,6 +6,7 @@ its mean and under a Hann window is transformed; the scatter between blocks give
 | what | formula |
 |---|---|
 | Im ε_aa(ω) of the ions | ω S_Pa /(2 ε0 V kT) |
+| Re ε_aa(ω) of the ions | (C_a(0) − ω ∫_0^∞ C_a(t) sin ωt dt)/(ε0 V kT), C_a(t) = <P_a(0) P_a(t)> from S_Pa |
 | absorption n(ω) α(ω), mean of three directions | (ω²/c) S_P/(6 ε0 V kT), S_P = Σ_a S_Pa |
 | the same without quantum correction | (ω/c)(1 − e^{−ħω/kT}) S_P/(6 ε0 V ħ) |
 
@@ -94,6 +95,14 @@ class Spectrum(EvenObserver):
         return self.spectra(2 * np.pi * frequency, S, error, units.kB * temperature[:, None], volume[:, None])
 
 
+def in_phase(omega, S, interval):
+    """C(0) − ω ∫_0^∞ C(t) sin ωt dt, of the shape of S(ω): what Kramers and Kronig make of ω S(ω)/2."""
+    C = np.fft.irfft(S) / interval
+    half = C[..., : C.shape[-1] // 2 + 1]
+    sine = -np.fft.rfft(half, C.shape[-1]).imag * interval
+    return C[..., :1] - omega * sine
+
+
 def current(simulation):
     """(S, 3) e·Å/ps, Σ Z*·v"""
     state, Z = simulation.state, simulation.quantity("born_charges")
@@ -124,13 +133,14 @@ class Infrared(Spectrum):
         total, total_error = S.sum(1), np.sqrt((error**2).sum(1))
         harmonic = omega**2 / (6 * units.epsilon0 * volume * kT * LIGHT)
         bare = omega * -np.expm1(-HBAR_PS * omega / kT) / (6 * units.epsilon0 * volume * HBAR_PS * LIGHT)
-        dielectric = (omega / (2 * units.epsilon0 * volume * kT))[:, None] * S
+        strength = (units.epsilon0 * volume * kT)[:, None]
         return {
             "wavenumber": Series(omega / (2 * np.pi) * WAVENUMBER, "1/cm"),
             "absorption": Series(per_system(harmonic * total), "1/cm", "wavenumber"),
             "absorption_error": Series(per_system(harmonic * total_error), "1/cm", "wavenumber"),
             "absorption_uncorrected": Series(per_system(bare * total), "1/cm", "wavenumber"),
-            "epsilon_imaginary": Series(per_system(dielectric), "", "wavenumber", ("x", "y", "z")),
+            "epsilon_real": Series(per_system(in_phase(omega, S, self.interval) / strength), "", "wavenumber", ("x", "y", "z")),
+            "epsilon_imaginary": Series(per_system(omega * S / (2 * strength)), "", "wavenumber", ("x", "y", "z")),
         }
 
 

@@ -74,6 +74,9 @@ def test_infrared_peak_and_sum_rule(source):
     area = (omega * out["epsilon_imaginary"].mean((0, 1))).sum() * omega[1]
     exact = 0.5 * np.pi * count * CHARGE**2 / (units.epsilon0 * LENGTH**3 * MASS) * (units.fs * 1000) ** 2
     assert area == pytest.approx(exact, rel=0.2)  # 90 oscillators for 8 ps, each known to its own noise
+    strength, ratio = 2 * exact / np.pi, np.array([0.4, 2.0])  # the line's shape in phase: q²/(ε0 V m)/(ω0² − ω²)
+    real = out["epsilon_real"].mean((0, 1))[np.searchsorted(omega, ratio * line)]
+    assert real == pytest.approx(strength / line**2 / (1 - ratio**2), rel=0.25)
     x = 6.582119569e-4 * omega[k] / (units.kB * hook.sums[0] / hook.samples)
     assert np.allclose(out["absorption_uncorrected"][:, k] / out["absorption"][:, k], -np.expm1(-x) / x)
 
