@@ -131,7 +131,7 @@ class Passes:
         self.edges_back()
 
     def readout_back(self):
-        p, d = self.plan, self.description
+        d = self.description
         if not d.readout_depth:
             for j, (_, _, vector, width) in enumerate(self.readouts()):
                 target, ld = self.source(j)[2:]
@@ -183,7 +183,7 @@ class Passes:
 
     def edges_back(self):
         """From the gradients of weights, operators and environments to those of the edge vectors."""
-        d = self.description
+        p, d = self.plan, self.description
         arguments = "".join(f", {self.environment(k)[0]}, {self.environment(k)[1]}, o_g_scalar{k}, {self.centre(f'V{k}_0')}, "
                             f"{self.centre(f'gA{k}')}" for k in range(d.layers))
         self.say("for b in range(atoms):")
