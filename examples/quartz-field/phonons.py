@@ -23,9 +23,12 @@ def main(arguments=None):
     p.add_argument("--force", type=float, default=1e-3)
     p.add_argument("--steps", type=int, default=300)
     p.add_argument("--weakest", type=float, default=0.02, help="intensity, as a fraction of the largest, that is listed")
+    p.add_argument("--save", help="file for the modes (.npz), which kind = \"mode-spectrum\" reads")
     given = p.parse_args(arguments)
     atoms, potential = read(given.structure), Dielectric(given.model)
     found = modes(relaxed(atoms, potential, np.zeros(3), given.force, given.steps).atoms(), potential)
+    if given.save:
+        found.save(given.save)
     intensity = found.intensities()
     lines, k = [], 0
     while k < len(intensity):  # degenerate modes are one line

@@ -7,18 +7,20 @@ Phys. Rev. B 55, 10355 (1997), eqs. 54, 58, 60):
     ε_ab(0) = ε∞_ab + Σ_ν Z̃_a,ν Z̃_b,ν/(ε0 V ω_ν²)
     D^LO(q) = D + (q·Z̃*)(q·Z̃*)/(ε0 V q·ε∞·q)       for q → 0 along q
 
-The spectrum of a molecular dynamics run is told apart by `projected`: the power of each mode's coordinate.
+A molecular dynamics run is told apart by them in ``mode_spectrum``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from zipfile import BadZipFile
 
 import numpy as np
 
 from engine import units
 from engine.build import state_from_atoms
 from engine.domain.domain import Domain
+from engine.errors import InputError
 from engine.forces import Forces
 
 WAVENUMBER = units.fs * 1e3 * 33.35640951981521 / (2 * np.pi)  # internal angular frequency to cm⁻¹
@@ -45,7 +47,7 @@ class Modes:
 
     def static(self):
         """(3, 3) ε(0) of clamped cell; translations left out."""
-        real = np.abs(self.frequencies) > RIGID
+        real = self.moving()
         omega2 = np.sign(self.frequencies[real]) * (self.frequencies[real] / WAVENUMBER) ** 2
         c = self.charges[:, real]
         return self.optical + (c / omega2) @ c.T / (units.epsilon0 * self.volume)
@@ -58,9 +60,26 @@ class Modes:
         D = self.dynamical + np.outer(along, along) / (units.epsilon0 * self.volume * (q @ self.optical @ q))
         return signed(np.linalg.eigvalsh(D))
 
+    def moving(self):
+        """Numbers of the modes that are no translation."""
+        return np.flatnonzero(np.abs(self.frequencies) > RIGID)
+
     def projected(self, velocities):
         """(..., 3n) √u Å per internal time: the modes' own velocities for Cartesian ones (..., n, 3)."""
         return np.einsum("n,...na,nam->...m", np.sqrt(self.masses), velocities, self.vectors)
+
+    def save(self, path):
+        """All arrays in one file of NumPy's, for ``kind = "mode-spectrum"``."""
+        np.savez_compressed(path, **vars(self))
+
+    @classmethod
+    def load(cls, path):
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {field.name: file[field.name] for field in fields(cls)}
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise InputError(f"modes = {path} is not a file of modes that `Modes.save` wrote ({error})") from None
+        return cls(**{**arrays, "volume": float(arrays["volume"])})
 
 
 def signed(omega2):

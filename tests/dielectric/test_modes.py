@@ -5,6 +5,11 @@ import pytest
 from ase.build import bulk
 
 from engine import units
+from engine.build import state_from_atoms
+from engine.errors import InputError
+from engine.simulation import Simulation
+from integrators.nve import NVE
+from plugins.dielectric.mode_spectrum import ModeSpectrum
 from plugins.dielectric.modes import WAVENUMBER, modes
 from potentials.dielectric import FixedCharges
 from potentials.dielectric_bonds import Bond, PolarizableBonds
@@ -49,3 +54,27 @@ def test_projection_takes_a_motion_apart(found):
     amplitudes = np.arange(6.0)
     velocities = np.einsum("nam,m->na", m.vectors, amplitudes) / np.sqrt(m.masses)[:, None]
     assert np.allclose(m.projected(velocities), amplitudes)
+
+
+def test_energy_of_each_mode_while_a_run_goes(found, tmp_path):
+    """One mode set in motion keeps its energy to itself, at its own frequency; what is no file of modes is refused."""
+    atoms, m = found
+    m.save(tmp_path / "modes.npz")
+    state = state_from_atoms(atoms)
+    energy, potential = 2e-4, Morse(depth=0.4, alpha=1.2, r0=2.6, cutoff=4.5, truncation="force-shifted")
+    state.velocities[:] = np.sqrt(2 * energy) * m.vectors[:, :, 4] / np.sqrt(m.masses)[:, None]
+    sim = Simulation(state, potential, NVE(timestep=1.0))
+    sim.hooks.append(hook := ModeSpectrum(modes=str(tmp_path / "modes.npz"), every=4, block=1024))
+    sim.run(4 * 1024)
+    out = {name: series.values for name, series in hook.result(sim).items()}
+    assert np.allclose(out["harmonic"], m.frequencies[3:])
+    assert out["kinetic_energy"][1] == pytest.approx(energy / 2, rel=0.02)  # half of it is kinetic
+    assert out["kinetic_energy"][[0, 2]].max() < 0.01 * energy
+    peak = out["wavenumber"][np.argmax(out["power"][1])]
+    assert peak == pytest.approx(m.frequencies[4], abs=1.5 * out["wavenumber"][1])
+    (tmp_path / "other.npz").write_bytes(b"PK nothing of the kind")
+    with pytest.raises(InputError, match="not a file of modes"):
+        ModeSpectrum(modes=str(tmp_path / "other.npz")).start(sim)
+    sim = Simulation(state_from_atoms(atoms.repeat(2)), potential, NVE(timestep=1.0))
+    with pytest.raises(InputError, match="2 atoms, the run 16"):
+        ModeSpectrum(modes=str(tmp_path / "modes.npz")).start(sim)
