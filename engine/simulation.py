@@ -20,6 +20,7 @@ from engine.domain.migration import combined, merged, share_out, take_share
 from engine.electric import Electric
 from engine.errors import InputError, PhysicsError, nearest
 from engine.forces import Forces
+from engine.molecules import unique
 from engine.parallel import Serial
 from engine.state import temperature
 
@@ -73,13 +74,18 @@ class Simulation:
             self.set_integrator(integrator)
 
     @classmethod
-    def from_atoms(cls, atoms, potentials, integrator=None, *, temperature=None, seed=0, **options):
+    def from_atoms(cls, atoms, potentials, integrator=None, *, temperature=None, seed=0, exclusions=None, **options):
         """From ASE Atoms, or a list of them (one system each), without an input file.
 
         temperature : K, draws velocities (a number, or one for each system); without it, those of the atoms
+        exclusions : (m, 2) numbers of atoms, of all systems one after another, whose pairs no list holds: ``engine.molecules``
         options : whatever else a simulation takes
         """
         state = state_from_atoms(atoms)
+        if exclusions is not None:
+            state.exclusions = unique(exclusions)
+            if not ((state.exclusions >= 0) & (state.exclusions < state.n)).all():
+                raise InputError(f"exclusions name an atom that is not there; they run from 0 to {state.n - 1}")
         if temperature is not None:
             thermalise(state, temperature, seed)
         return cls(state, potentials, integrator, seed=seed, **options)

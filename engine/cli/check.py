@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
+import numpy as np
 import typer
 
 
@@ -32,6 +33,8 @@ def check(
     console.print(f"atoms                {state.n} ({', '.join(state.species_names)}), {state.n_ghost} ghosts, "
                   f"{state.n_systems} system(s)")
     console.print(f"degrees of freedom   {_freedom(sim)}")
+    if "molecules" in state.table or len(state.exclusions):
+        console.print(f"molecules            {_molecules(state)}")
     console.print(f"neighbors            {pairs or 'no lists'}", markup=False)
     console.print(f"memory               {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
     console.print(f"forces               {1e3 * seconds:.3f} ms a step")
@@ -66,6 +69,17 @@ def _freedom(sim):
         parts.append(f"{free[0] - counted[0]} because the integrator conserves momentum")
     others = f" (system 0 of {len(counted)}; all: {', '.join(map(str, counted))})" if len(set(counted)) > 1 else ""
     return f"{counted[0]} = {' − '.join(parts)}{others}"
+
+
+def _molecules(state):
+    """How many molecules there are, of which size, and how many pairs are excluded."""
+    parts = []
+    if "molecules" in state.table:
+        sizes = np.bincount(state.molecules[state.molecules >= 0])
+        parts.append(f"{len(sizes)} of {' to '.join(map(str, sorted({sizes.min(), sizes.max()})))} atoms" if len(sizes) else "none")
+    if len(state.exclusions):
+        parts.append(f"{len(state.exclusions)} pairs excluded")
+    return ", ".join(parts)
 
 
 def _plan(sim, ranks, network, seconds, base, per_row, console):

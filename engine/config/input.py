@@ -35,7 +35,8 @@ class Velocities(Table):
 
 
 class Group(Table):
-    """Atoms by species, by index (0-based, before replication is applied) or by region; those named are intersected."""
+    """Atoms by species, by index (of the structure as it is read, from 0; each replica and each system has the same) or by
+    region; those named are intersected."""
 
     species: list[str] | str | None = None
     index: list[int] | None = None
@@ -49,8 +50,39 @@ class Fixed(Table):
     components: Literal["x", "y", "z", "xy", "xz", "yz", "xyz"] = "xyz"
 
 
+class Bonds(Table):
+    """Which atoms are bonded: for molecules and exclusions only, nothing acts along a bond."""
+
+    source: Literal["distance", "structure"] = Field("distance", description="by distance, or what the structure file names")
+    scale: float = Field(1.2, gt=0, le=3, description="bonded if closer than this times the sum of the covalent radii")
+    lengths: dict[str, Length] = Field({}, description='Å instead of that for pairs of species, as in { "O-H" = 1.2 }; 0: never')
+
+    @model_validator(mode="after")
+    def _of_the_structure(self):
+        if self.source == "structure" and self.model_fields_set & {"scale", "lengths"}:
+            raise ValueError("bonds with source = 'structure' are those of the file: leave out scale and lengths")
+        return self
+
+
+class Exclusions(Table):
+    """Pairs that no list holds and no potential sees (Coulomb sums take them out); what several keys name adds up."""
+
+    molecules: bool = Field(False, description="all pairs inside a molecule")
+    bonds: int | None = Field(None, ge=1, le=12, description="pairs up to so many bonds apart: 3 is 1-2, 1-3 and 1-4 neighbors")
+    pairs: list[tuple[int, int]] = Field([], description="numbers of atoms in the structure as it is read, from 0")
+    file: InputFile | None = Field(None, description="such pairs in a text file, two numbers a line")
+
+    @model_validator(mode="after")
+    def _something(self):
+        if not (self.molecules or self.bonds or self.pairs or self.file):
+            raise ValueError("names no pairs; it takes molecules = true, bonds, pairs and file")
+        return self
+
+
 class System(Table):
     structure: InputFile | None = Field(None, description="any file that ASE reads")
+    format: str | None = Field(None, description="ASE's name of its format, where the file does not tell, as for 'lammps-data'")
+    format_options: dict[str, Any] = Field({}, description="what else ASE's reader takes, such as { units = 'real' }")
     frames: str = Field("-1", description="which frames of the file, as in ASE (':' for all, each one system)")
     crystal: Crystal | None = None
     replicate: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1)
@@ -61,6 +93,9 @@ class System(Table):
     charges: dict[str, Charge] = {}
     groups: dict[str, Group] = {}
     fixed: list[Fixed] = []
+    bonds: Bonds = Bonds()
+    molecules: str | None = Field(None, description="\"bonds\", or the column of the structure file that numbers them")
+    exclusions: Exclusions | None = None
 
     @field_validator("frames")
     @classmethod
@@ -73,6 +108,10 @@ class System(Table):
     def _one_source(self):
         if (self.structure is None) == (self.crystal is None):
             raise ValueError("needs exactly one of 'structure' and 'crystal'")
+        if self.structure is None and (self.format or self.format_options):
+            raise ValueError("has a format but no structure file")
+        if self.exclusions is not None and self.exclusions.molecules and self.molecules is None:
+            raise ValueError("exclusions.molecules needs molecules = \"bonds\" or the name of a column")
         return self
 
 

@@ -6,10 +6,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
+from ase.symbols import string2symbols
 
 from engine.build import check_cell, state_from_atoms, thermalise
 from engine.config.input import System
 from engine.config.ramp import Ramp
+from engine.config.topology import add_topology
 from engine.errors import InputError, nearest, shown
 
 
@@ -25,8 +28,9 @@ def build_state(system: System, seed: int):
             if name == "masses" and value <= 0:
                 raise InputError(f"system.masses.{species} = {value}: masses must be positive")
             getattr(state, name)[: state.n][state.species[: state.n] == state.species_names.index(species)] = value
+    numbers = np.concatenate([np.tile(np.arange(len(atoms)), int(np.prod(system.replicate))) for atoms in images * system.copies])
     for name, group in system.groups.items():
-        _add_group(state, name, group)
+        _add_group(state, name, group, numbers)
     for fixed in system.fixed:
         rows = state.group(fixed.group)
         state.free[np.ix_(rows, ["xyz".index(c) for c in fixed.components])] = 0.0
@@ -50,13 +54,14 @@ def _state(system, images):
             for d in range(3):
                 if system.replicate[d] > 1 and not atoms.cell[d].any():
                     raise InputError(f"system.replicate = {list(system.replicate)}: direction {'abc'[d]} has no cell vector")
-            atoms *= system.replicate
-    return state_from_atoms(images * system.copies)
+    state = state_from_atoms([atoms.repeat(system.replicate) for atoms in images] * system.copies)
+    add_topology(system, images, state)
+    return state
 
 
 def _read(system):
     import ase.io
-    from ase.io.formats import UnknownFileTypeError
+    from ase.io.formats import UnknownFileTypeError, ioformats
 
     path = Path(system.structure)
     where = f"system.structure: {shown(path)}"
@@ -67,8 +72,10 @@ def _read(system):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            images = ase.io.read(path, index=system.frames)
+            images = ase.io.read(path, index=system.frames, format=system.format, **system.format_options)
     except UnknownFileTypeError:
+        if system.format is not None:
+            raise InputError(f"system.format = '{system.format}': ASE has no such format{nearest(system.format, ioformats)}") from None
         raise InputError(f"{where} is empty or of no format that ASE knows") from None
     except (StopIteration, IndexError):
         raise InputError(f"{where} has no frame {system.frames}, or none at all") from None
@@ -83,11 +90,37 @@ def _read(system):
     return images
 
 
-def _crystal(crystal):
-    from ase.build import bulk
+# Where the atoms of a cubic cell stand: the corners of its Bravais lattice, and the basis at each of them (one species each,
+# the same one where the formula has one).
+CORNERS = {
+    "sc": [(0, 0, 0)],
+    "bcc": [(0, 0, 0), (0.5, 0.5, 0.5)],
+    "fcc": [(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)],
+}
+CUBIC = {
+    **{lattice: (lattice, 1, [(0, 0, 0)]) for lattice in CORNERS},
+    "diamond": ("fcc", 1, [(0, 0, 0), (0.25, 0.25, 0.25)]),
+    "zincblende": ("fcc", 2, [(0, 0, 0), (0.25, 0.25, 0.25)]),
+    "rocksalt": ("fcc", 2, [(0, 0, 0), (0.5, 0, 0)]),
+    "cesiumchloride": ("sc", 2, [(0, 0, 0), (0.5, 0.5, 0.5)]),
+    "fluorite": ("fcc", 3, [(0, 0, 0), (0.25, 0.25, 0.25), (0.75, 0.75, 0.75)]),
+}
 
+
+def _crystal(crystal):
+    """ASE Atoms as ``ase.build.bulk`` makes them. Cubic cells are put together here, because importing ``ase.build``,
+    and with it half of SciPy, would take a third of the time from `engine run` to step 1."""
     try:
-        cubic = crystal.cubic and crystal.structure not in ("hcp", "wurtzite")
+        symbols = string2symbols(crystal.species)
+        if crystal.cubic and len(symbols) == CUBIC.get(crystal.structure, (None, 0))[1]:
+            lattice, species, basis = CUBIC[crystal.structure]
+            corners = np.array(CORNERS[lattice])
+            places = (corners[:, None] + np.array(basis)).reshape(-1, 3) % 1.0
+            symbols = (symbols * (len(basis) // species)) * len(corners)
+            return Atoms(symbols, scaled_positions=places, cell=[crystal.a] * 3, pbc=True)
+        from ase.build import bulk
+
+        cubic = crystal.cubic and crystal.structure in CUBIC
         return bulk(crystal.species, crystal.structure, a=crystal.a, c=crystal.c, cubic=cubic)
     except Exception as error:
         reason = f"'{error.args[0]}' is no element" if isinstance(error, KeyError) else str(error) or type(error).__name__
@@ -100,7 +133,8 @@ def _known(species, state, where):
         raise InputError(f"{where}: no atom is '{species}'{nearest(species, names)}; there are: {', '.join(names)}")
 
 
-def _add_group(state, name, group):
+def _add_group(state, name, group, numbers):
+    """numbers (n,): the number of each atom in the structure as it was read"""
     if name in state.group_names:
         raise InputError(f"system.groups: '{name}' is given twice or reserved")
     if len(state.group_names) == 32:
@@ -112,10 +146,10 @@ def _add_group(state, name, group):
             _known(species, state, f"system.groups.{name}.species")
         mask &= np.isin(state.species[: state.n], [state.species_names.index(s) for s in wanted])
     if group.index is not None:
-        bad = [k for k in group.index if not 0 <= k < state.n]
+        bad = [k for k in group.index if not 0 <= k <= numbers.max()]
         if bad:
-            raise InputError(f"system.groups.{name}.index: there is no atom {bad[0]}; indices run from 0 to {state.n - 1}")
-        mask &= np.isin(np.arange(state.n), group.index)
+            raise InputError(f"system.groups.{name}.index: there is no atom {bad[0]}; indices run from 0 to {numbers.max()}")
+        mask &= np.isin(numbers, group.index)
     for axis, (low, high) in (group.region or {}).items():
         x = state.positions[: state.n, "xyz".index(axis)]
         mask &= (x >= low) & (x < high)

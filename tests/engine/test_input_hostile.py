@@ -143,6 +143,47 @@ INPUTS = {
     "group without atom": (change("replicate", "groups = { tip = { index = [9999] } }\nreplicate"), ["tip", "9999"]),
     "group of nobody": (change("replicate", 'groups = { tip = { species = "Ag" } }\nreplicate'), ["tip", "Ag"]),
     "group in no direction": (change("replicate", "groups = { tip = { region = { w = [0, 1] } } }\nreplicate"), ["tip", "w"]),
+    # molecules and exclusions
+    "molecules of no column": (structure("mol.xyz").replace("replicate", 'molecules = "mool"\nreplicate'),
+                               ["molecules", "mool", "did you mean 'mol'"]),
+    "molecules of a crystal": (change("replicate", 'molecules = "mol"\nreplicate'), ["molecules", "mol", "column"]),
+    "molecules in text": (structure("mol.xyz").replace("replicate", 'molecules = "name"\nreplicate'), ["name", "whole number"]),
+    "molecules are fractions": (structure("mol.xyz").replace("replicate", 'molecules = "half"\nreplicate'), ["half", "float64"]),
+    "molecules are vectors": (structure("mol.xyz").replace("replicate", 'molecules = "pair"\nreplicate'), ["pair", "(2,)"]),
+    "molecules is a number": (change("replicate", "molecules = 3\nreplicate"), ["system.molecules", "3"]),
+    "exclusions empty": (change("replicate", "exclusions = {}\nreplicate"), ["system.exclusions", "no pairs"]),
+    "exclusions of a list": (change("replicate", "exclusions = [[0, 1]]\nreplicate"), ["system.exclusions"]),
+    "exclusions unknown key": (change("replicate", "exclusions = { bond = 3 }\nreplicate"), ["exclusions", "did you mean 'bonds'"]),
+    "exclusions without molecules": (change("replicate", "exclusions = { molecules = true }\nreplicate"),
+                                     ["exclusions.molecules", "molecules ="]),
+    "exclusions no bonds apart": (change("replicate", "exclusions = { bonds = 0 }\nreplicate"), ["exclusions.bonds", "0"]),
+    "exclusions a hundred bonds apart": (change("replicate", "exclusions = { bonds = 100 }\nreplicate"), ["exclusions.bonds", "100"]),
+    "exclusions in an atomic gas": (change("replicate", "exclusions = { bonds = 2 }\nbonds = { scale = 0.5 }\nreplicate"),
+                                    ["exclusions", "system.bonds"]),
+    "excluded atom of nowhere": (change("replicate", "exclusions = { pairs = [[0, 99]] }\nreplicate"), ["0, 99", "0 to 3"]),
+    "excluded atom negative": (change("replicate", "exclusions = { pairs = [[-1, 2]] }\nreplicate"), ["-1, 2", "0 to 3"]),
+    "excluded from itself": (change("replicate", "exclusions = { pairs = [[2, 2]] }\nreplicate"), ["2, 2", "itself"]),
+    "excluded three": (change("replicate", "exclusions = { pairs = [[0, 1, 2]] }\nreplicate"), ["exclusions.pairs"]),
+    "excluded by text": (change("replicate", 'exclusions = { pairs = [["a", "b"]] }\nreplicate'), ["exclusions.pairs", "a"]),
+    "exclusions file missing": (change("replicate", 'exclusions = { file = "gone.txt" }\nreplicate'), ["gone.txt", "No such file"]),
+    "exclusions file of words": (change("replicate", 'exclusions = { file = "text.xyz" }\nreplicate'), ["text.xyz", "line 1"]),
+    "exclusions file empty": (change("replicate", 'exclusions = { file = "empty.xyz" }\nreplicate'), ["empty.xyz", "no pairs"]),
+    "exclusions file binary": (change("replicate", 'exclusions = { file = "binary.foo" }\nreplicate'), ["binary.foo", "cannot be read"]),
+    "bond length of nobody": (change("replicate", 'molecules = "bonds"\nbonds = { lengths = { "Cu-Ag" = 1 } }\nreplicate'),
+                              ["bonds.lengths", "Ag"]),
+    "bond length of one": (change("replicate", 'molecules = "bonds"\nbonds = { lengths = { Cu = 1 } }\nreplicate'),
+                           ["bonds.lengths", "two species"]),
+    "bond length in kelvin": (change("replicate", 'bonds = { lengths = { "Cu-Cu" = "3 K" } }\nreplicate'), ["bonds.lengths", "3 K"]),
+    "bonds negative": (change("replicate", "bonds = { scale = -1 }\nreplicate"), ["bonds.scale", "-1"]),
+    "bonds of a file without": (structure("mol.xyz").replace("replicate", 'molecules = "bonds"\nbonds = { source = "structure" }'
+                                                             "\nreplicate"), ["mol.xyz", "names no bonds"]),
+    "bonds of both": (change("replicate", 'bonds = { source = "structure", scale = 1.1 }\nreplicate'), ["bonds", "scale"]),
+    "format unknown": (structure("mol.xyz").replace("replicate", 'format = "lamps-data"\nreplicate'),
+                       ["lamps-data", "did you mean 'lammps-data'"]),
+    "format of another file": (structure("mol.xyz").replace("replicate", 'format = "lammps-data"\nreplicate'), ["mol.xyz", "read"]),
+    "format option unknown": (structure("mol.xyz").replace("replicate", "format_options = { colour = 1 }\nreplicate"),
+                              ["mol.xyz", "colour"]),
+    "format of a crystal": (change("replicate", 'format = "extxyz"\nreplicate'), ["format", "structure"]),
     "fixed group unknown": (change("replicate", 'fixed = [{ group = "bottom" }]\nreplicate'), ["bottom"]),
     "fixed component unknown": (change("replicate", 'fixed = [{ group = "all", components = "w" }]\nreplicate'),
                                 ["components", "w"]),
@@ -201,6 +242,8 @@ def write_structures(folder):
     flat.write(folder / "flat.xyz")
     (folder / "nocell.xyz").write_text('1\npbc="T T T" Properties=species:S:1:pos:R:3\nCu 0.0 0.0 0.0\n')
     (folder / "none.xyz").write_text("0\n\n")
+    good.arrays |= {"mol": np.arange(4), "name": np.array(list("abcd")), "half": np.arange(4) / 2, "pair": np.ones((4, 2), int)}
+    good.write(folder / "mol.xyz")
     (folder / "unknown.xyz").write_text(text.replace("Cu ", "Qq "))
     (folder / "folder").mkdir()
 
