@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from functools import lru_cache
 
 import numpy as np
@@ -20,7 +21,10 @@ from engine.errors import EngineError, InputError
 #: variables that launchers set for each process they start, with the number of processes where they say it
 LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_SIZE", "PMI_RANK", "PMIX_RANK",
              "PALS_RANKID")
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+ASKED = os.environ.get("OMP_NUM_THREADS", "")  # before `share_cores` sets it
+#: the number of processes, by the launcher's own word; a batch system's steps count where no MPI launcher has spoken
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK", "PALS_RANKID", "SLURM_PROCID")
 
 
 class Serial:
@@ -163,9 +167,22 @@ def _bytes(array):
 
 def launched() -> bool:
     """Was this process started by an MPI launcher, with more than one rank?"""
-    if not any(name in os.environ for name in LAUNCHERS):
-        return False
-    return not any(os.environ.get(name) == "1" for name in SIZES)
+    if any(name in os.environ for name in LAUNCHERS):
+        return _announced() != 1
+    return (_announced() or 1) > 1
+
+
+def _announced():
+    """How many processes the launcher says that it has started, or None."""
+    return next((int(os.environ[name]) for name in SIZES if os.environ.get(name, "").isdigit()), None)
+
+
+def _refuse(reason):
+    """An InputError on the process that its launcher counts as the first; the others leave without a word."""
+    if next((os.environ[name] for name in RANKS if name in os.environ), "0") != "0":
+        time.sleep(1.0)  # a launcher ends all when one has ended
+        sys.exit(InputError.code)
+    raise InputError(reason)
 
 
 @lru_cache
@@ -176,11 +193,13 @@ def _mpi():
         os.environ.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "1")
         os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     try:
-        from mpi4py import MPI as mpi
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "suspicious MPI", RuntimeWarning)  # `world` says so in a line
+            from mpi4py import MPI as mpi
     except Exception as error:  # ImportError, or a library that does not load
         reason = str(error).splitlines()[0]
-        raise InputError(f"a launcher has started several ranks, but mpi4py cannot be imported ({reason}); "
-                         "install it with an MPI: pip install 'engine-md[mpi]'") from error
+        _refuse(f"a launcher has started several ranks, but mpi4py cannot be imported ({reason}); "
+                "install it with an MPI: pip install 'engine-md[mpi]'")
     return mpi
 
 
@@ -190,11 +209,12 @@ def world():
     if not launched():
         return Serial()
     comm = MPI()
-    expected = {os.environ[name] for name in SIZES if name in os.environ}
-    if expected and str(comm.size) not in expected:
-        raise InputError(f"the launcher has started {expected.pop()} ranks, but mpi4py's library "
-                         f"({comm.mpi.Get_library_version().split(',')[0].split(chr(10))[0].strip()}) sees {comm.size}: mpiexec "
-                         "belongs to another MPI; use the one that was installed beside mpi4py")
+    expected = _announced()
+    if expected is not None and comm.size != expected:
+        library = " ".join(comm.mpi.Get_library_version().split(",")[0].splitlines()[0].split())
+        _refuse(f"the launcher has started {expected} processes, but mpi4py's MPI ({library}) sees {comm.size}: each would run "
+                "the whole alone; use the mpiexec that belongs to that MPI (pip's is beside python), or build mpi4py for the "
+                "launcher's: pip install --no-binary mpi4py mpi4py")
     if comm.size == 1:
         return Serial()
     _end_together(comm)
@@ -240,17 +260,22 @@ def cores() -> int:
 
 
 def share_cores(comm, threads=None) -> int:
-    """Limit Numba, BLAS and torch to this rank's share of the node's cores, or to `threads`; returns how many.
+    """Have this rank's kernels, BLAS and torch use its share of the node's cores, or `threads` of them; returns how many.
 
-    A launcher that binds ranks to cores has shared them out already: then what the rank may use is its share.
+    A launcher that binds ranks to cores has shared them out already: then what the rank may use is its share. It is
+    never more than OMP_NUM_THREADS, if that is set.
     """
     if threads is None:
         masks = comm.gather(tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (0,))
         shared = len(set(masks)) == 1
         threads = max(1, cores() // comm.node_ranks) if shared else cores()
+        threads = min(threads, int(ASKED) or threads) if ASKED.isdigit() else threads
     import numba
     from threadpoolctl import threadpool_limits
 
+    from engine.kernels import team
+
+    team.use(threads, cores())
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     threadpool_limits(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -15,6 +15,8 @@ smooth : False where the energy jumps (a cutoff without a shift), which finite d
 tolerance : largest relative error of finite differences
 
 `evaluate` is of use beside the class: everything that a potential says about a structure, in the structure's order.
+
+Under a launcher (``mpiexec -n 2 python -m pytest``) every structure is spread over the ranks, and all of them check.
 """
 
 from types import SimpleNamespace
@@ -24,8 +26,10 @@ import numpy as np
 from engine.build import state_from_atoms
 from engine.contracts import PER_ATOM
 from engine.domain.domain import Domain
+from engine.domain.migration import share_out
 from engine.errors import InputError
 from engine.forces import Forces
+from engine.parallel import world
 
 SUMS = frozenset({"energy", "forces", "virial"})
 
@@ -43,6 +47,7 @@ def evaluate(potential, atoms, needs=None, skin=0.5, species=None):
 
 def _forces(potential, atoms, skin, species=None):
     state = state_from_atoms(atoms, species)
+    share_out(state, world())
     potential.bind(state.species_names)
     domain = Domain(state, potential.capabilities().cutoff, skin)
     return Forces(state, domain, {"potential": potential})
@@ -53,8 +58,12 @@ def _wanted(potential):
 
 
 def _ordered(state, out):
-    order = np.argsort(state.tags[: state.n])
-    return SimpleNamespace(**{k: v[: state.n][order] if k in PER_ATOM else v.copy() for k, v in out.items()})
+    """Arrays of all atoms in the order of tags, and sums, on every rank."""
+    names = ["tags", *(name for name, _ in out.items() if name in PER_ATOM)]
+    rows = {name: getattr(state if name == "tags" else out, name)[: state.n] for name in names}
+    rows = state.comm.bcast(state.comm.gather_rows(rows))
+    order = np.argsort(rows["tags"])
+    return SimpleNamespace(**{k: rows[k][order] if k in rows else v.copy() for k, v in out.items()})
 
 
 def _energy(potential, atoms):
@@ -150,6 +159,7 @@ def check_needs(potential, atoms):
             forces.domain.halo.reverse(array)
             forces.domain.halo.reverse(before[name])
         array -= before[name]
+    forces.state.comm.add_up([array for name, array in out.items() if name not in PER_ATOM])
     for name, value in vars(_ordered(forces.state, out)).items():
         _close(value, getattr(reference, name), 1e-9, f"{name} is overwritten, not added to,")
 

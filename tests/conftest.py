@@ -6,9 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.parallel import launched
+
 # one thread for each numerical library: the tests are small, and machines that run them are often shared
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+
+
+def pytest_configure(config):
+    if launched():  # mpiexec -n 2 python -m pytest
+        import lockstep
+
+        plugin = lockstep.Lockstep(lockstep.start())
+        config.pluginmanager.register(plugin)
+
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

@@ -45,6 +45,15 @@ every = 5
 [[hook]]
 kind = "profile"
 every = 5
+[[hook]]
+kind = "vacf"
+every = 4
+lags = 9
+origins = 3
+[[hook]]
+kind = "stress"
+every = 4
+lags = 9
 """
 
 

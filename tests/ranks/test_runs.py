@@ -1,5 +1,6 @@
 """`engine run` and resume over ranks, from end to end: one file as in a serial run, and clean ends when a rank fails."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -128,4 +129,28 @@ def test_a_missing_mpi4py_is_explained_in_a_line(tmp_path):
     program = "import sys; sys.modules['mpi4py'] = None\nfrom engine.cli import main\nmain(['run', 'input.toml', '-q'])"
     (tmp_path / "input.toml").write_text(rank_runs.INPUT)
     done = mpiexec(2, "-c", program, cwd=tmp_path, check=False)
-    assert done.returncode == 2 and "pip install 'engine-md[mpi]'" in done.stderr and "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("engine: ")]
+    assert done.returncode == 2 and len(lines) == 1 and "pip install 'engine-md[mpi]'" in lines[0], done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("said, rank", [("OMPI_COMM_WORLD", 0), ("OMPI_COMM_WORLD", 2), ("SLURM", 0), ("PMI", 0)])
+def test_the_launcher_of_another_mpi_is_explained_in_a_line(tmp_path, said, rank):
+    """Several processes that each believe to be alone: the first says so, none runs."""
+    size = "SLURM_STEP_NUM_TASKS" if said == "SLURM" else f"{said}_SIZE"
+    number = "SLURM_PROCID" if said == "SLURM" else f"{said}_RANK"
+    (tmp_path / "input.toml").write_text(rank_runs.INPUT)
+    done = subprocess.run([sys.executable, "-m", "engine", "run", "input.toml"], cwd=tmp_path, capture_output=True, text=True,
+                          timeout=120, env={**os.environ, size: "4", number: str(rank)})
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2 and len(lines) == (rank == 0), done.stderr
+    assert all("has started 4 processes" in line and "sees 1" in line and "mpiexec" in line for line in lines)
+    assert [path.name for path in tmp_path.iterdir()] == ["input.toml"]
+
+
+def test_one_process_of_a_launcher_is_a_serial_run():
+    program = "import sys; from engine.parallel import world; print(world().size, 'mpi4py' in sys.modules)"
+    for size in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"):
+        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
+                               env={**os.environ, size: "1", "PMI_RANK": "0"}, check=True)
+        assert found.stdout.split() == ["1", "False"], size
