@@ -23,8 +23,8 @@ class Capabilities:
     lists : kind of neighbor list that it reads
     reach : ``local`` (one shell of ghosts, nothing exchanged), ``exchanging`` (halo calls between passes),
         ``message passing`` (with `layers`), ``global`` (sees the whole system)
-    takes : of {"charges", "field", "time"};  provides : of {"energy", "forces", "virial", "atom_energy",
-        "atom_virial", "charge_gradient", "polarization", "born_charges", "polarizability", "variance"}
+    takes : of {"charges", "field", "field_gradient", "time"};  provides : of {"energy", "forces", "virial", "atom_energy",
+        "atom_virial", "charge_gradient", "polarization", "quadrupole", "born_charges", "polarizability", "variance"}
     heat_flux : may the per-atom virials enter a heat flux?
     """
 
@@ -40,7 +40,7 @@ class Capabilities:
 SHAPES = {
     "energy": ("S",), "virial": ("S", 3, 3), "polarization": ("S", 3), "polarizability": ("S", 3, 3), "variance": ("S",),
     "forces": ("n", 3), "atom_energy": ("n",), "atom_virial": ("n", 3, 3), "charge_gradient": ("n",),
-    "born_charges": ("n", 3, 3),
+    "born_charges": ("n", 3, 3), "quadrupole": ("S", 3, 3),
 }
 PER_ATOM = tuple(name for name, shape in SHAPES.items() if shape[0] == "n")
 DERIVED = PER_ATOM + tuple(name for name in SHAPES if name not in PER_ATOM)
@@ -51,7 +51,7 @@ class Output:
 
     energy (S,) eV; forces (n_all, 3) eV/Å; virial (S, 3, 3) eV, W_ab = −∂E/∂ε_ab; atom_energy (n_all,);
     atom_virial (n_all, 3, 3); charge_gradient (n_all,) eV/e; polarization (S, 3) e·Å; born_charges (n_all, 3, 3) e,
-    [atom, field axis, displacement axis]; polarizability (S, 3, 3) e·Å²/V.
+    [atom, field axis, displacement axis]; polarizability (S, 3, 3) e·Å²/V; quadrupole (S, 3, 3) e·Å², Σ q r⊗r.
     """
 
     def __init__(self):
@@ -93,9 +93,11 @@ class Output:
 
 @dataclass
 class Inputs:
-    """What a potential may be handed beside the atoms: the field (S, 3) in V/Å inside the material, time in fs."""
+    """What a potential may be handed beside the atoms: the field (S, 3) in V/Å inside the material (at the origin, where it
+    has a gradient ∂E_a/∂x_b (3, 3) in V/Å²), time in fs."""
 
     field: np.ndarray | None = None
+    field_gradient: np.ndarray | None = None
     time: float = 0.0
 
 
@@ -134,8 +136,12 @@ class Field:
     stages = None
 
     def value(self, time) -> np.ndarray:
-        """(3,) V/Å at `time` in fs."""
+        """(3,) V/Å at `time` in fs; at the origin, where there is a gradient."""
         raise TypeError(f"{type(self).__name__} has no value")
+
+    def gradient(self, time) -> np.ndarray | None:
+        """(3, 3) ∂E_a/∂x_b in V/Å² at `time` in fs, symmetric; None where the field is uniform."""
+        return None
 
 
 class Stateful:

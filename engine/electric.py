@@ -8,6 +8,8 @@ voltages along the cell's vectors, is held when the cell h changes, so inside is
 and the potentials' virial, taken at fixed Ē, contains all of the cell's share. The fields' work is left to
 ``integrators.electric_field``.
 
+A field may be linear in space, E(r) = E + G·r, along open directions, where positions need no image.
+
 With a prescribed displacement D (Stengel, Spaldin and Vanderbilt, Nat. Phys. 5, 304 (2009), eq. 2), E follows from
 ε0 E + P(R, E)/V = D, and the energy whose derivatives at fixed D are the forces is F + E·P + ½ ε0 V E². Without the field's
 own ½ V D²/ε0 it is U = F + ½ P·(E − D/ε0), so that ∂U/∂(D/ε0) = −P, just as ∂F/∂E = −P.
@@ -17,6 +19,7 @@ own ½ V D²/ε0 it is U = F + ½ P·(E − D/ε0), so that ∂U/∂(D/ε0) = �
 | h₀, and the time at which t = 0 | ``begins[k]``, for each field |
 | D/ε0, V/Å | what fields with ``fixes = "D"`` give |
 | P = −∂F/∂E, ∂P/∂E | ``out.polarization``, ``out.polarizability`` |
+| Q = −2 ∂F/∂G | ``out.quadrupole`` |
 """
 
 from __future__ import annotations
@@ -45,7 +48,10 @@ class Electric(Stateful):
         self.initial = None  # (S,) `offset` when the first field began
         self.solution = None  # (S, 3) the field that belongs to the displacement, a guess for the next one
         self._recent = {}
+        self.graded = any(field.gradient(0.0) is not None for field in self.fields)
         self.needs = frozenset() if self.steady and not self.displacement else frozenset({"polarization"})
+        if self.graded:
+            self.needs |= {"polarization", "quadrupole"}
 
     # -- stages -----------------------------------------------------------------------------------------------------
     def begin(self, simulation):
@@ -53,6 +59,8 @@ class Electric(Stateful):
         state, forces = simulation.state, simulation.forces
         if not any("field" in p.capabilities().takes for p in simulation.potentials.values()):
             raise InputError("there is a [[field]], but no potential takes one; add one that has charges or a polarization")
+        if self.graded:
+            self._check_gradient(simulation)
         if self.displacement and (len(forces.levels) > 1 or not state.periodic.all()):
             raise InputError("a prescribed displacement needs one level of potentials and a cell periodic in all directions")
         if self.displacement and getattr(simulation.integrator, "barostat", None) is not None:
@@ -78,12 +86,35 @@ class Electric(Stateful):
         if self.initial is None:
             self.initial = np.zeros(state.n_systems) if simulation.started else self.offset(simulation)
 
+    def _check_gradient(self, simulation):
+        if self.displacement:
+            raise InputError("a prescribed displacement is uniform: it and a field with a gradient do not go together")
+        for name, potential in simulation.potentials.items():
+            takes = potential.capabilities().takes
+            if "field" in takes and "field_gradient" not in takes:
+                raise InputError(f"[[field]]: the potential '{name}' knows uniform fields only; one with a gradient acts on "
+                                 "fixed-charges")
+        bound = [k for k, field in enumerate(self.fields) if (g := field.gradient(0.0)) is not None
+                 and np.abs(np.asarray(g)[simulation.state.periodic]).max(initial=0.0) > 0]
+        if bound:
+            raise InputError(f"field[{bound[0]}]: along a periodic direction a field cannot be linear in space; "
+                             "set pbc = false there, or the row and column of `matrix` to zero")
+
     # -- the field ----------------------------------------------------------------------------------------------------
     def at(self, state, later=0.0):
         """(S, 3) V/Å inside the present cells, `later` fs after the present time; D/ε0 where D is prescribed."""
         total = np.zeros((state.n_systems, 3))
         for k, value in self._values(round(state.time / units.fs + later, 9)):
             total += self._carried(state, self.begins[k][1]) @ value
+        return total
+
+    def gradient(self, state, later=0.0):
+        """(3, 3) V/Å² `later` fs after the present time."""
+        now, total = round(state.time / units.fs + later, 9), np.zeros((3, 3))
+        for k in self.active:
+            found = self.fields[k].gradient(now - self.begins[k][0])
+            if found is not None:
+                total += found
         return total
 
     def elapsed(self, state):
@@ -119,6 +150,8 @@ class Electric(Stateful):
     def evaluate(self, forces, needs, level):
         """One level's forces in the present field."""
         field = self.at(forces.state)
+        if self.graded:
+            forces.inputs.field_gradient = self.gradient(forces.state)
         forces.inputs.time = forces.state.time / units.fs
         if not self.displacement:
             forces.inputs.field = field
@@ -151,16 +184,22 @@ class Electric(Stateful):
         return out
 
     # -- the account --------------------------------------------------------------------------------------------------
-    def increment(self, state, h):
-        """(S, 3) the part of the field's change over a step of `h` fs that the kick at the present time counts with its
-        polarization; h > 0 for the kick that opens a step, h < 0 for the one that closes it."""
-        now, middle, end = self.at(state), self.at(state, 0.5 * h), self.at(state, h)
-        return np.sign(h) * (8.0 * middle - 7.0 * now - end) / 6.0
+    def work(self, state, out, h):
+        """(S,) eV, −P·dE − ½ Q:dG of the half kick at the present time, which has `out`: of its part of the field's change
+        over a step of `h` fs; h > 0 for the kick that opens a step, h < 0 for the one that closes it."""
+        def change(of):
+            return np.sign(h) * (8.0 * of(state, 0.5 * h) - 7.0 * of(state) - of(state, h)) / 6.0
+
+        total = -(out.polarization * change(self.at)).sum(1)
+        return total - 0.5 * (out.quadrupole * change(self.gradient)).sum((1, 2)) if self.graded else total
 
     def offset(self, simulation):
-        """(S,) eV, what the matter's own energy F + E·P exceeds the conserved one by: E·P, or ½ P·(E + D/ε0)."""
+        """(S,) eV, what the matter's own energy F + E·P exceeds the conserved one by: E·P + ½ G:Q, or ½ P·(E + D/ε0)."""
         state = simulation.state
-        return 0.5 * ((self.inside(state) + self.at(state)) * simulation.quantity("polarization")).sum(1)
+        total = 0.5 * ((self.inside(state) + self.at(state)) * simulation.quantity("polarization")).sum(1)
+        if self.graded:
+            total += 0.5 * (self.gradient(state) * simulation.quantity("quadrupole")).sum((1, 2))
+        return total
 
     def deposited(self, simulation):
         """(S,) eV, ∫E·dP since the fields began: the energy that the systems have taken up."""

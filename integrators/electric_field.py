@@ -31,8 +31,7 @@ def count_work(simulation, level, step):
     electric, state = simulation.electric, simulation.state
     if electric is None or electric.steady:
         return
-    work = -(simulation.forces.outputs[level].polarization * electric.increment(state, step)).sum(1)
-    simulation.account.add("field", work, state.n_systems)
+    simulation.account.add("field", electric.work(state, simulation.forces.outputs[level], step), state.n_systems)
 
 
 def _electric(simulation):

@@ -2,6 +2,8 @@
 
     F = −E·P,   P = Σ q_i (r_i + n_i·h)                     positions followed through the boundaries by their images n_i
 
+In a field that is linear in space, E(r) = E + G·r, −½ G:Q with Q = Σ q_i r_i⊗r_i is added.
+
 Without a field it is nothing: the charges' own interaction is another potential's. At fixed reduced field Ē = h·E, with
 fractional positions s, F = −Ē·Σ q_i s_i does not change with the cell, so the virial is zero (at fixed E it would be P⊗E).
 
@@ -56,8 +58,8 @@ class FixedCharges(Potential):
 
     def capabilities(self):
         return Capabilities(
-            cutoff=0.0, lists="none", takes=frozenset({"field", "charges"}),
-            provides=frozenset({"energy", "forces", "virial"}) | RESPONSES, heat_flux=False,
+            cutoff=0.0, lists="none", takes=frozenset({"field", "field_gradient", "charges"}),
+            provides=frozenset({"energy", "forces", "virial", "quadrupole"}) | RESPONSES, heat_flux=False,
         )
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
@@ -65,6 +67,8 @@ class FixedCharges(Potential):
         q = atoms.charges[:n] if self._by_species is None else self._by_species[atoms.species[:n]]
         E = field_of(atoms, inputs)
         out.forces[:n] += q[:, None] * E[system]
+        if inputs.field_gradient is not None:
+            self._graded(atoms, q, inputs.field_gradient, needs, out)
         if needs & {"energy", "polarization"}:
             P = sum_here(atoms, q[:, None] * atoms.unwrapped())
             if "energy" in needs:
@@ -73,3 +77,13 @@ class FixedCharges(Potential):
                 out.polarization += P
         if "born_charges" in needs:
             out.born_charges[:n] += q[:, None, None] * np.eye(3)
+
+    def _graded(self, atoms, q, gradient, needs, out):
+        x = atoms.unwrapped()
+        out.forces[: atoms.n] += q[:, None] * (x @ gradient)
+        if needs & {"energy", "quadrupole"}:
+            Q = sum_here(atoms, q[:, None, None] * x[:, :, None] * x[:, None, :])
+            if "energy" in needs:
+                out.energy -= 0.5 * (Q * gradient).sum((1, 2))
+            if "quadrupole" in needs:
+                out.quadrupole += Q

@@ -12,6 +12,7 @@ from the beginning of the first stage in which the field acts:
 | gaussian-pulse | A g(t) [u cos θ + e w sin θ], g = exp(−(t − t0)²/2σ²), θ = 2π (t − t0)/period + phase |
 | chirp | the same with θ + π c (t − t0)²: the frequency is 1/period + c (t − t0) |
 | tabulated | a cubic spline through the rows of a file |
+| quadrupole | G cos(2π t/period + phase)·(r − center), G the symmetric ``matrix`` in V/Å²; without a period steady: a trap |
 
 σ is the standard deviation of the field's envelope: the intensity's full width at half maximum is 2 √(ln 2) σ = 1.665 σ.
 Phases are in degrees, so that a sine with phase 90 is a cosine.
@@ -216,3 +217,30 @@ class Tabulated(Source):
         if self.outside == "zero" and not self._ends[0] <= time <= self._ends[1]:
             return np.zeros(3)
         return self._spline(np.clip(time, *self._ends))
+
+
+@dataclass
+class Quadrupole(Field):
+    """matrix : ∂E_a/∂x_b in V/Å², symmetric (and without a trace where no charge makes it), zero along periodic directions
+    center : Å;  period : fs, of Paul's trap; without one the field is steady;  phase : degrees;  stages : as of all fields"""
+
+    matrix: tuple[Vector, Vector, Vector]
+    center: Vector = (0.0, 0.0, 0.0)
+    period: Time | None = None
+    phase: float = 0.0
+    stages: list[int] | None = None
+
+    def __post_init__(self):
+        self._matrix = np.asarray(self.matrix, float)
+        if self._matrix.shape != (3, 3) or not np.allclose(self._matrix, self._matrix.T):
+            raise InputError("field: matrix must be three rows of three numbers and symmetric: a static field has no curl")
+        if self.period is not None:
+            _positive(self.period, "period")
+        self.steady = self.period is None
+
+    def gradient(self, time):
+        angle = np.radians(self.phase) + (0.0 if self.steady else 2 * np.pi * time / self.period)
+        return self._matrix * np.cos(angle)
+
+    def value(self, time):
+        return -self.gradient(time) @ np.asarray(self.center, float)
