@@ -5,10 +5,10 @@
 S is the transform of the mesh, B the splines' `smearing`, a product over directions that does not depend on the cell, so
 that W is the exact −∂E/∂ε of the sum as it is. γ is the transform of the smooth part of a pair's energy:
 
-| | γ(k²) | at k = 0 | γ′/γ |
-|---|---|---|---|
-| Coulomb, erf(αr)/r (P. P. Ewald, Ann. Phys. 369, 253 (1921)) | 4π e^{−b²}/k², b = k/2α | −π/α²: the neutralising background | −(1/k² + 1/4α²) |
-| dispersion, −(1 − e^{−x}(1 + x + x²/2))/r⁶, x = α²r² (D. E. Williams, Acta Cryst. A27, 452 (1971)) | −(π^{3/2}α³/3) f, f = (1 − 2b²)e^{−b²} + 2√π b³ erfc b | f = 1 | −(3/4α²)(e^{−b²} − √π b erfc b)/f |
+Coulomb, erf(αr)/r, with b = k/2α (P. P. Ewald, Ann. Phys. 369, 253 (1921)):
+    γ = 4π e^{−b²}/k²,   γ′/γ = −(1/k² + 1/4α²),   and at k = 0 the neutralising background: γ = −π/α²
+Dispersion, −(1 − e^{−x}(1 + x + x²/2))/r⁶ with x = α²r² (D. E. Williams, Acta Cryst. A27, 452 (1971)):
+    γ = −(π^{3/2}α³/3) f,   f = (1 − 2b²)e^{−b²} + 2√π b³ erfc b,   γ′/γ = −(3/4α²)(e^{−b²} − √π b erfc b)/f
 
 Half the wave numbers are stored, as the mesh is real. Those on the edge of the zone along a direction with an even number
 of points stand for +k and −k at once, which in a triclinic cell have different lengths: they are left out.

@@ -64,17 +64,20 @@ def spread(x, rows, sources, origin, inverse, points, low, whole, size, coeffici
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def interpolate(x, rows, origin, inverse, points, low, whole, size, coefficients, mesh, potential, gradient):
-    """Mesh values at atoms `rows`: potential (rows,), and if gradient (rows, 3) has rows, its gradient per Å."""
+def interpolate(x, rows, sources, origin, inverse, points, low, whole, size, coefficients, mesh, potential, forces):
+    """What the mesh has at atoms `rows`: put into potential (rows,) if that has room, and its gradient per Å times the
+    source taken from forces (n_all, 3), if those have."""
     wx, wy, sx, sy = np.empty(LANES), np.empty(LANES), np.empty(LANES), np.empty(LANES)
     index, t = np.empty(3, np.int64), np.empty(3)
     n1, n2 = size[1], size[2]
-    slopes = gradient.shape[0] > 0
+    values, slopes = potential.shape[0] > 0, forces.shape[0] > 0
     for r in range(rows.shape[0]):
-        if not _place(x, rows[r], origin, inverse, points, low, whole, size, index, t):
-            potential[r] = np.nan
+        i = rows[r]
+        if not _place(x, i, origin, inverse, points, low, whole, size, index, t):
+            if values:
+                potential[r] = np.nan
             if slopes:
-                gradient[r] = np.nan
+                forces[i] = np.nan
             continue
         store(wx, 0, _polynomial(coefficients, 0, t[0]))
         store(wy, 0, _polynomial(coefficients, 0, t[1]))
@@ -92,8 +95,9 @@ def interpolate(x, rows, origin, inverse, points, low, whole, size, coefficients
             value += wx[a] * line
             along_x += sx[a] * line
             along_y += wx[a] * line_y
-        potential[r] = hsum(value * wz)
+        if values:
+            potential[r] = hsum(value * wz)
         if slopes:
             g0, g1, g2 = hsum(along_x * wz) * points[0], hsum(along_y * wz) * points[1], hsum(value * sz) * points[2]
             for d in range(3):
-                gradient[r, d] = inverse[d, 0] * g0 + inverse[d, 1] * g1 + inverse[d, 2] * g2
+                forces[i, d] -= sources[i] * (inverse[d, 0] * g0 + inverse[d, 1] * g1 + inverse[d, 2] * g2)

@@ -29,6 +29,8 @@ ForceError = quantity("eV/angstrom", "root mean square error of the forces", lea
 InverseLength = quantity("1/angstrom", "inverse length", least=0)
 SWELLING = 0.1  # relative change of a height of the cell after which its mesh is chosen anew
 SHARE = 0.5  # of the squared error that the sum over pairs may have
+AIM = 0.95  # of the error allowed is aimed at, as what comes out scatters about the estimate
+NOTHING = np.empty((0, 3))
 PIECES = 8  # systems whose influence functions are kept; more systems than that share one
 
 
@@ -107,17 +109,17 @@ class ParticleMesh(Potential):
     def _choose(self, atoms):
         """Splitting and order, once; a mesh for each system."""
         q = self.sources(atoms)[: atoms.n]
-        squares, counts = atoms.sum_by_system(q * q), atoms.sum_by_system(np.ones(atoms.n))
-        sources = [settings.Sources(max(c, 1.0), max(q2, 1e-12), cell.copy())
-                   for c, q2, cell in zip(counts, squares, atoms.cells)]
+        sums = atoms.sum_by_system(np.column_stack([np.ones(atoms.n), q**2, q**4]))
+        sources = [settings.Sources(max(count, 1.0), max(squares, 1e-12), fourths, cell.copy())
+                   for (count, squares, fourths), cell in zip(sums, atoms.cells)]
         if self._alpha is None:
             self._alpha = self.alpha or settings.splitting(
-                self.kind, self.cutoff, self.accuracy * np.sqrt(SHARE), sources, self.strength)
+                self.kind, self.cutoff, AIM * self.accuracy * np.sqrt(SHARE), sources, self.strength)
             self._pairs = self.pairs(self._alpha)
             self._pairs.precision = self.precision
             self._pairs.bind(self._species)
         known, self._points = {}, []
-        rest = self.accuracy * np.sqrt(1.0 - SHARE)
+        rest = AIM * self.accuracy * np.sqrt(1.0 - SHARE)
         if self._order is None:
             self._order = self.order
         if self._order is None and self.spacing is None:
@@ -126,18 +128,18 @@ class ParticleMesh(Potential):
             self._order = best[0] if best else settings.ORDERS[-1]
         self._order = self._order or 6
         for s in sources:
-            key = s.count, s.squares, s.cell.tobytes()
+            key = s.count, s.squares, s.fourths, s.cell.tobytes()
             if key not in known:
                 known[key] = (settings.points_for(s.cell, self.spacing) if self.spacing else
                               settings.mesh(self.kind, self._alpha, self._order, rest, s, self.strength))
             if known[key] is None:
-                raise InputError(f"{self.label}: no mesh of up to {settings.LARGEST} points a side gives accuracy = "
+                raise InputError(f"{self.label}: no mesh of up to {settings.MOST:.2g} points gives accuracy = "
                                  f"{self.accuracy:g} eV/Å at cutoff = {self.cutoff:g} Å; raise one of them, or `order`")
             self._points.append(known[key])
         self._chosen_heights = cells_.heights(atoms.cells)
         self._kernels = compiled(self._order)
         self._coefficients = polynomials(self._order).ravel()
-        self._transforms, self._influences, self._planned = {}, {}, None
+        self._transforms, self._influences, self._bricks = {}, {}, {}
 
     def _settle(self, atoms):
         """Have settings that fit the present cells."""
@@ -227,14 +229,13 @@ class ParticleMesh(Potential):
         """The mesh of one system."""
         transform.place(boxes)
         size = brick.size if brick is not None else np.zeros(3, np.int64)
-        flat = np.zeros(int(np.prod(size)) + lanes_of(self._order))
-        mesh = flat[: int(np.prod(size))].reshape(size)
+        flat, mesh = self._mesh(size)
         influence = self._influence(s, atoms.n_systems, transform).at(atoms.cells[s])
         if brick is not None:
-            where = (atoms.origin[s], np.linalg.inv(atoms.cells[s]), np.array(transform.points), brick.low, brick.whole,
-                     brick.size, self._coefficients, flat)
-            rows, count = brick.rows, len(brick.rows)
-            self._kernels.spread(atoms.positions, rows, q, *where)
+            rows = brick.rows
+            shared = (atoms.positions, rows, q, atoms.origin[s], np.linalg.inv(atoms.cells[s]), np.array(transform.points),
+                      brick.low, brick.whole, brick.size, self._coefficients, flat)
+            self._kernels.spread(*shared)
         spectrum = transform.to_waves(mesh)
         if needs & {"energy", "virial"}:
             energy, virial = influence.sums(spectrum)
@@ -249,8 +250,8 @@ class ParticleMesh(Potential):
                     influence.shaped(spectrum, a, b, shaped)
                     transform.to_brick(shaped, mesh)
                     if brick is not None:
-                        part = np.empty(count)
-                        self._kernels.interpolate(atoms.positions, rows, *where, part, np.empty((0, 3)))
+                        part = np.empty(len(rows))
+                        self._kernels.interpolate(*shared, part, NOTHING)
                         part *= 0.5 * q[rows]
                         out.atom_virial[rows, a, b] += part
                         if a != b:
@@ -259,10 +260,19 @@ class ParticleMesh(Potential):
         transform.to_brick(spectrum, mesh)
         if brick is None:
             return
-        potential, gradient = np.empty(count), np.empty((count, 3))
-        self._kernels.interpolate(atoms.positions, rows, *where, potential, gradient)
-        out.forces[rows] -= q[rows, None] * gradient
+        potential = np.empty(len(rows) if needs & {"atom_energy", "charge_gradient"} else 0)
+        self._kernels.interpolate(*shared, potential, out.forces)
         if "atom_energy" in needs:
             out.atom_energy[rows] += 0.5 * q[rows] * potential
         if "charge_gradient" in needs:
             out.charge_gradient[rows] += potential
+
+    def _mesh(self, size):
+        """A brick of zeros, flat with room for a register behind it, and in three dimensions; valid until the next call."""
+        points = int(np.prod(size))
+        key = points + lanes_of(self._order)
+        if key not in self._bricks:
+            self._bricks = {key: np.empty(key)}
+        flat = self._bricks[key]
+        flat[:] = 0.0
+        return flat, flat[:points].reshape(size)

@@ -12,7 +12,7 @@ V. Ballenegger, J. J. Cerdà and C. Holm, J. Chem. Theory Comput. 8, 936 (2012),
 
     ∫ |ΔF|² = V⁻¹ Σ_k { Σ_l k_l² γ_l² − 2 G Σ_l k_l² Û_l² γ_l + G² (Σ_l Û_l²)(Σ_l k_l² Û_l²) },   k_l = k + 2π h⁻¹ K l
 
-To it comes the force of an atom's own smeared cloud, which depends on its place in the mesh as sin 2πu_a with the amplitude
+To it comes the force on an atom from its own smeared cloud, which goes with its place in the mesh as sin 2πu_a with the amplitude
 q² A_a 2πK_a |b_a|, A_a = V⁻¹ Σ_k G Σ_l Û_l Û_{l + 1 along a} (cf. their eq. 63), b_a being a reciprocal vector without its 2π.
 
 The sum over the zone is taken on SAMPLES points a direction, as it hardly depends on the size of the system.
@@ -26,23 +26,24 @@ from numba import njit
 
 from engine import cell as cells_
 from potentials.mesh.influence import COULOMB, gamma
-from potentials.mesh.splines import transform
+from potentials.mesh.splines import lanes_of, transform
 
 SAMPLES = 16
 ORDERS = (4, 5, 6, 7, 8, 10, 12, 14, 16)
 SMOOTH = sorted({2**a * 3**b * 5**c * 7**d for a in range(12) for b in range(8) for c in range(6) for d in range(2)})
-LARGEST = 2048  # points along a direction
+MOST = 2**27  # points of a mesh: 1 GB
 
-#: relative costs: of an atom for each row of points that it touches, and beside that; of a mesh point for each of its transforms
-ATOM_ROW, ATOM, POINT = 4.0, 150.0, 4.0
+#: ns on one core with 512-bit registers: of an atom, for each row of points that it touches, and beside that; of a mesh point
+ATOM_ROW, ATOM, POINT = 1.3, 100.0, 17.0
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What an estimate needs to know of a system: number of atoms, Q = Σ q², cell (3, 3)."""
+    """What an estimate needs to know of a system: number of atoms, Q = Σ q², Σ q⁴, cell (3, 3)."""
 
     count: float
     squares: float
+    fourths: float
     cell: np.ndarray
 
     @property
@@ -124,7 +125,7 @@ def mesh_error(kind, alpha, points, order, sources, strength):
     total, own = _mesh_integral(kind, alpha, *waves, *transforms, reciprocal)
     pairs = sources.squares**2 / sources.count * weight * total
     slopes = weight * own * np.linalg.norm(reciprocal, axis=0) * points  # along a: per unit of q²
-    alone = (sources.squares / sources.count) ** 2 * 0.5 * (slopes @ slopes)
+    alone = sources.fourths / sources.count * 0.5 * (slopes @ slopes)
     return strength * math.sqrt(pairs + alone) / sources.volume
 
 
@@ -146,7 +147,7 @@ def points_for(cell, spacing):
 
 def mesh(kind, alpha, order, accuracy, sources, strength):
     """The coarsest mesh (3,) of this order with at most this rms error, or None."""
-    low = cells_.heights(sources.cell[None])[0].max() / LARGEST
+    low = (sources.volume / MOST) ** (1 / 3)
     high = 2.0 * np.pi / alpha
     fits = lambda spacing: mesh_error(kind, alpha, points_for(sources.cell, spacing), order, sources, strength) <= accuracy
     if not fits(low):
@@ -158,9 +159,8 @@ def mesh(kind, alpha, order, accuracy, sources, strength):
 
 
 def cost(points, order, count):
-    """Relative time of one evaluation."""
-    size = float(np.prod([float(k) for k in points]))
-    return count * (ATOM + ATOM_ROW * order * order) + POINT * size * math.log2(max(size, 2.0))
+    """Time of one evaluation in ns, about."""
+    return count * (ATOM + ATOM_ROW * order**2 * max(1, lanes_of(order) // 8)) + POINT * float(np.prod(points))
 
 
 def cheapest(kind, alpha, accuracy, sources, strength):

@@ -11,7 +11,6 @@ import scipy.fft
 
 from potentials.mesh.boxes import Redistribution, shape
 
-
 EMPTY = [[0, 0]] * 3
 
 
