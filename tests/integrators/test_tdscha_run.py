@@ -188,6 +188,46 @@ def test_field_work_is_second_order(tmp_path, monkeypatch):
     assert np.log2(ripple[0] / ripple[1]) == pytest.approx(2.0, abs=0.35)
 
 
+BONDS = """[potentials.lattice]
+kind = "force-constants"
+file = "model.h5"
+[potentials.bonds]
+kind = "polarizable-bonds"
+cutoff = 4.0
+[[potentials.bonds.bonds]]
+pair = "Na-Cl"
+charge = 0.9
+parallel = 0.2
+perpendicular = 0.1
+length = 2.5
+decay = 0.6
+"""
+
+
+def test_born_charges_of_the_configurations_are_averaged(tmp_path, monkeypatch):
+    """Where charges hang on positions, the centroid feels <Z*>·E, not the charges at the centroid, and energy is conserved."""
+    monkeypatch.setattr(f"{__name__}.INPUT", INPUT.replace('[potential]\nkind = "force-constants"\nfile = "model.h5"\n', BONDS))
+    ripple = []
+    for dt in (2.0, 1.0):
+        sim = run(tmp_path / f"{dt}", monkeypatch, copies=40, field=FIELD, steps=round(80 / dt), timestep=dt)
+        ripple.append(np.ptp(rows(tmp_path / f"{dt}", "conserved")))
+    assert np.log2(ripple[0] / ripple[1]) == pytest.approx(2.0, abs=0.4)
+
+    def at(strength):
+        sim.forces.inputs.field = np.tile([[strength, 0.0, 0.0]], (40, 1))
+        out = sim.forces.evaluate(frozenset({"forces", "born_charges"}), 0)
+        rows = np.argsort(sim.state.tags[: sim.state.n])
+        each = lambda x: x[rows].reshape(40, 4, *x.shape[1:])
+        return each(out.forces[: sim.state.n]).mean(0), each(out.born_charges[: sim.state.n])
+
+    (up, charges), (down, others) = at(0.01), at(-0.01)
+    assert np.allclose((up - down) / 0.02, 0.5 * (charges + others).mean(0)[:, 0], atol=1e-8)
+    sim.integrator.noise[:] = 0.0
+    sim.integrator._place(sim)
+    _, centroid = at(0.01)
+    assert np.abs(charges.mean(0) - centroid.mean(0)).max() > 0.01
+
+
 def test_stresses_agree_in_equilibrium(tmp_path, monkeypatch):
     """Momentum flux and the published form are the same average at a SCHA minimum, exactly so in closed form."""
     run(tmp_path / "e", monkeypatch, copies=1, averages="exact", steps=1, temperature=200.0)
