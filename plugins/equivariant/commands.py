@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+TRAININGS = "train", "train-dielectric"
+
 
 def train(
     input: Annotated[str, typer.Argument(help="a file whose only stage is `train` (TOML)")],
@@ -22,8 +24,8 @@ def train(
     from engine.parallel import Serial, share_cores
 
     given, _ = config.read(input)
-    if len(given.stage) != 1 or given.stage[0].get("kind") != "train":
-        raise InputError(f"{input}: `engine train` takes a file with one [[stage]] of kind = \"train\"")
+    if len(given.stage) != 1 or given.stage[0].get("kind") not in TRAININGS:
+        raise InputError(f"{input}: `engine train` takes a file with one [[stage]] of kind = {' or '.join(TRAININGS)}")
     stage = stages.make(given.stage[0], 0, str(Path(input).resolve().parent))
     share_cores(Serial(), given.run.threads)
     if check:

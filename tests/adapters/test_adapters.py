@@ -3,8 +3,11 @@
 MACE pins another e3nn than nequip, so no one environment runs all of these.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import small_models
 from ase.build import bulk
 
 from engine.build import state_from_atoms, thermalise
@@ -62,35 +65,7 @@ def conserves(potential, steps=60, temperature=300):
 @pytest.fixture(scope="module")
 def mace_file(tmp_path_factory):
     pytest.importorskip("mace", reason="mace-torch is not installed here")
-    import torch
-    from e3nn import o3
-    from mace import modules
-
-    torch.manual_seed(3)
-    torch.set_default_dtype(torch.float64)
-    model = modules.ScaleShiftMACE(
-        r_max=4.0,
-        num_bessel=4,
-        num_polynomial_cutoff=5,
-        max_ell=2,
-        num_interactions=2,
-        num_elements=2,
-        correlation=2,
-        gate=torch.nn.functional.silu,
-        interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
-        interaction_cls_first=modules.interaction_classes["RealAgnosticInteractionBlock"],
-        hidden_irreps=o3.Irreps("8x0e + 8x1o"),
-        MLP_irreps=o3.Irreps("8x0e"),
-        atomic_energies=np.array([[-3.0, -2.0]]),
-        avg_num_neighbors=12.0,
-        atomic_numbers=[29, 79],
-        atomic_inter_scale=[1.0],
-        atomic_inter_shift=[0.1],
-        radial_MLP=[16, 16],
-    )
-    path = tmp_path_factory.mktemp("mace") / "small.model"
-    torch.save(model, path)
-    return str(path)
+    return small_models.mace(tmp_path_factory.mktemp("mace") / "small.model")
 
 
 def test_mace(mace_file):
@@ -121,26 +96,10 @@ def test_nequip_graph(monkeypatch):
     from nequip.data import AtomicDataDict
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
     from nequip.integrations.ase import NequIPCalculator
-    from nequip.model import NequIPGNNModel
-    from nequip.utils.global_state import set_global_state
 
     from plugins.adapters.nequip import NequIP
 
-    set_global_state()
-    made = NequIPGNNModel(
-        seed=1,
-        model_dtype="float64",
-        r_max=4.0,
-        type_names=["Au", "Cu"],
-        num_layers=2,
-        l_max=1,
-        num_features=8,
-        radial_mlp_depth=1,
-        radial_mlp_width=8,
-        avg_num_neighbors=12.0,
-    )
-    made = made["sole_model"] if isinstance(made, dict) else made
-    made = made.eval()
+    made = small_models.nequip()
 
     def load(self):
         self._model, self._keys, self.cutoff, self.species = made, AtomicDataDict, 4.0, ["Au", "Cu"]
@@ -151,6 +110,27 @@ def test_nequip_graph(monkeypatch):
     torch.set_default_dtype(torch.float64)
     agree(NequIP("none"), calculator, 1e-8)
     conserves(NequIP("none"))
+
+
+def test_nequip_file(tmp_path):
+    """A ``.nequip.pt2`` file, compiled by their tool, against their calculator on the same file."""
+    pytest.importorskip("nequip", reason="nequip is not installed here")
+    import shutil
+
+    from nequip.integrations.ase import NequIPCalculator
+
+    from plugins.adapters.nequip import NequIP
+
+    if shutil.which("g++") is None:
+        pytest.skip("no C++ compiler, which their compilation needs")
+    path = small_models.nequip_file(tmp_path / "small.nequip.pt2", structures())
+    agree(NequIP(path), NequIPCalculator.from_compiled_model(path), 1e-8)
+    conserves(NequIP(path))
+    with pytest.raises(InputError, match="knows no Ni"):
+        evaluate(NequIP(path), bulk("Ni", cubic=True), SUMS)
+    (tmp_path / "cut.nequip.pt2").write_bytes(Path(path).read_bytes()[:2000])
+    with pytest.raises(InputError, match="could not be loaded"):
+        NequIP(str(tmp_path / "cut.nequip.pt2"))
 
 
 # -- metatomic ------------------------------------------------------------------------------------------------------------------

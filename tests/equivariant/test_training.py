@@ -135,6 +135,60 @@ def test_order_does_not_depend_on_ranks_and_weights_add_up(file):
     assert abs(alone[8].sum() - 1.0) < 1e-12 and abs(3 * alone[10].sum() - 2.0) < 1e-12
 
 
+def test_batches_by_atoms_and_edges(file):
+    """No batch is over its limits unless a frame alone is; every frame comes once, in an order that limits do not change."""
+    sizes, edges = np.array([8, 8, 16, 8, 40, 8, 8, 16]), np.array([100, 300, 50, 100, 100, 900, 100, 100])
+    for most_atoms, most_edges in ((24, None), (None, 400), (24, 400), (None, None)):
+        found = batches.order(range(8), [(sizes, most_atoms), (edges, most_edges)], 3, 5, 0)
+        assert [r for b in found for r in b] == [r for b in batches.order(range(8), [], 99, 5, 0) for r in b]
+        for batch in found:
+            assert len(batch) <= 3
+            for values, most in ((sizes, most_atoms), (edges, most_edges)):
+                assert len(batch) == 1 or not most or values[batch].sum() <= most
+    full = batches.order(range(8), [(edges, 400)], 3, 5, 0)
+    assert any(edges[a + b[:1]].sum() > 400 for a, b in zip(full, full[1:]) if len(a) < 3)  # not split for nothing
+
+
+def test_training_by_edges_holds_every_batch(file, tmp_path):
+    from plugins.equivariant.training.loop import Trainer
+
+    seen, original = [], Trainer.update
+    Trainer.update = lambda self, rows, total: (seen.append(sum(np.diff(self.labels.store.offsets)[rows])),
+                                                original(self, rows, total))[1]
+    try:
+        stage(file, tmp_path / "out", epochs=1, batch=BatchSize(3, edges=900)).train(quiet=True)
+    finally:
+        Trainer.update = original
+    assert len(seen) > 2 and max(seen) <= 900
+
+
+def test_weights_of_frames(tmp_path):
+    """A frame of weight 2 counts as if it stood there twice; names of others' weights are known; 0 takes a label out."""
+    images = labelled(4)
+    for atoms, weight in zip(images, (1.0, 2.0, 1.0, 1.0)):
+        atoms.info["config_weight"] = weight
+    images[2].info["config_forces_weight"] = 0.0
+    path = tmp_path / "weighted.xyz"
+    write(path, images, format="extxyz")
+    found = frames.read(frames.Source([str(path)]))
+    assert found[1].weights == {"energy": 2.0, "forces": 2.0, "stress": 2.0} and found[2].weights == {"forces": 0.0}
+    assert frames.read(frames.Source([str(path)], weight=""))[1].weights == {}
+
+    def weights(found, rows):
+        graphs = store.GraphStore(found, ["Au", "Cu"], 4.0)
+        labels = batches.Labels(found, graphs, np.zeros(2), batches.Loss(1.0, 2.0, 3.0), 4.0, torch.float64)
+        batch = labels.batch(rows, batches.shape_for(graphs, [8] * len(found), rows, BatchSize(len(rows)), 1))
+        return batch[8], batch[10], batch[12]
+    energy, forces, _ = weights(found, [0, 1, 2])
+    assert energy[1] == 2 * energy[0] and forces[8] == 2 * forces[0] and forces[16] == 0 and energy[2] == energy[0]
+    images[3].info["config_weight"] = -1
+    write(path, images, format="extxyz")
+    with pytest.raises(InputError, match="frame 3: 'config_weight' = -1 must be a weight"):
+        frames.read(frames.Source([str(path)]))
+    with pytest.raises(InputError, match="no 'w' for its weight"):
+        frames.read(frames.Source([str(path)], weight="w"))
+
+
 def test_gradient_of_the_loss_is_its_derivative(file, tmp_path):
     """The double backward, through forces and stress, against finite differences of the loss."""
     from plugins.equivariant.description import Description

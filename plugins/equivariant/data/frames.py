@@ -21,12 +21,15 @@ DIALECTS = {  # names that people give to labels, the commonest first
     "stress": ("stress", "REF_stress", "dft_stress", "DFT_stress", "virial_stress"),
     "virial": ("virial", "virials", "REF_virial", "REF_virials", "dft_virial"),
 }
+WEIGHTS = {"frame": ("config_weight", "REF_weight"), **{label: (f"config_{label}_weight", f"{label}_weight")
+                                                        for label in ("energy", "forces", "stress")}}
 VOIGT = "xx yy zz yz xz xy"
 
 
 @dataclass
 class Frame:
-    """One configuration; labels that the file does not have are None. `info` is what else the file says of it."""
+    """One configuration; labels that the file does not have are None. `info` is what else the file says of it; `weights`
+    of its squared errors by label, 1 where none is given."""
 
     symbols: np.ndarray
     positions: np.ndarray
@@ -37,6 +40,7 @@ class Frame:
     stress: np.ndarray | None
     source: str
     info: dict = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
 
     @property
     def volume(self):
@@ -50,7 +54,8 @@ class Source:
     files : paths (anything that ASE reads); frames : an ASE slice such as ":" or "::10"; energy, forces, stress, virial :
     names of the labels, found from the common ones if not given ("" for none); energy_unit : "eV", "kcal/mol",
     "kJ/mol", "Hartree", "Ry", "meV"; length_unit : "Å", "Bohr", "nm"; stress_sign : 1 where tension is positive (ASE),
-    −1 where pressure is; stress_unit : "eV/Å³", "GPa", "kbar", "bar"; stress_order : of six components
+    −1 where pressure is; stress_unit : "eV/Å³", "GPa", "kbar", "bar"; stress_order : of six components; weight : name
+    of a frame's weight in the loss (found as config_weight if not given, times config_energy_weight and so on; "" for none)
     """
 
     files: list[InputFile]
@@ -64,6 +69,7 @@ class Source:
     stress_unit: Literal["eV/Å³", "eV/A^3", "GPa", "kbar", "bar"] = "eV/Å³"
     stress_sign: Literal[1, -1] = 1
     stress_order: str = VOIGT
+    weight: str | None = None
 
 
 def _factors(source):
@@ -94,6 +100,29 @@ def _choose(label, given, found, where):
     if len(distinct) > 1:
         raise InputError(f"{where}: {label} may be any of {', '.join(distinct)}, which differ; name one with {label} = ...")
     return distinct[0] if distinct else None
+
+
+def _weights(source, found, where):
+    """{label: weight} of a frame, from what it says of itself."""
+    def value(names):
+        name = next((n for n in names if n in found), None)
+        if name is None:
+            return 1.0
+        try:
+            weight = float(found[name])
+        except (TypeError, ValueError):
+            weight = float("nan")
+        if not 0 <= weight < float("inf"):
+            raise InputError(f"{where}: '{name}' = {found[name]!r} must be a weight: a number, 0 or more")
+        return weight
+
+    if source.weight == "":
+        return {}
+    if source.weight is not None and source.weight not in found:
+        raise InputError(f"{where}: no '{source.weight}' for its weight; the frame has: {', '.join(sorted(map(str, found)))}")
+    whole = value((source.weight,) if source.weight is not None else WEIGHTS["frame"])
+    weights = {label: whole * value(WEIGHTS[label]) for label in ("energy", "forces", "stress")}
+    return {label: w for label, w in weights.items() if w != 1.0}
 
 
 def _same(a, b):
@@ -143,7 +172,7 @@ def read(source: Source) -> list[Frame]:
             cell = np.array(atoms.cell) * length
             frame = Frame(np.array(atoms.get_chemical_symbols()), atoms.positions * length, cell,
                           np.array(atoms.pbc, bool), None, forces, None, where,
-                          {k: v for k, v in found.items() if np.ndim(v) == 0})
+                          {k: v for k, v in found.items() if np.ndim(v) == 0}, _weights(source, found, where))
             if name["energy"]:
                 frame.energy = float(found[name["energy"]]) * energy_factor
             if name["virial"] and not source.stress and frame.periodic.all():  # W = −dE/dε, stress = −W/V

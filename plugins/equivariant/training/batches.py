@@ -18,7 +18,10 @@ from plugins.equivariant.graphs import join
 
 @dataclass
 class Loss:
-    """Weights of mean squared errors: energy (eV/atom), forces (eV/Å component), stress (eV/Å³ component)."""
+    """Weights of mean squared errors: energy (eV/atom), forces (eV/Å component), stress (eV/Å³ component).
+
+    A frame's own weights multiply its squared errors; means are over all labels of a batch, whatever their weights.
+    """
 
     energy: float = 1.0
     forces: float = 1.0
@@ -92,12 +95,13 @@ class Labels:
         start = 0
         for k, r in enumerate(mine):
             f, n = self.frames[r], len(self.frames[r].symbols)
+            weight = {name: f.weights.get(name, 1.0) * value / max(counts[name], 1) for name, value in vars(self.loss).items()}
             if f.energy is not None:
-                energy[k], weights["energy"][k] = f.energy - self.base[r], self.loss.energy / counts["energy"]
+                energy[k], weights["energy"][k] = f.energy - self.base[r], weight["energy"]
             if f.forces is not None:
-                forces[start:start + n], weights["forces"][start:start + n] = f.forces, self.loss.forces / counts["forces"]
+                forces[start:start + n], weights["forces"][start:start + n] = f.forces, weight["forces"]
             if f.stress is not None:
-                stress[k], weights["stress"][k] = f.stress, self.loss.stress / counts["stress"]
+                stress[k], weights["stress"][k] = f.stress, weight["stress"]
             start += n
         system = torch.where(batch.system == len(mine), s, batch.system)
         volume, atoms = torch.ones(s, dtype=torch.float64), torch.ones(s, dtype=torch.float64)

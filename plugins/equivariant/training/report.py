@@ -12,11 +12,11 @@ UNITS = {"energy": ("meV/atom", 1e3), "forces": ("meV/Å", 1e3), "stress": ("meV
 
 def table(errors: dict) -> str:
     """errors: {"test": Errors, ...} -> lines of MAE, RMSE and count for each part and quantity."""
-    lines = [f"{'part':<12}{'quantity':<14}{'MAE':>10}{'RMSE':>10}  {'unit':<10}{'numbers':>9}"]
+    lines = [f"{'part':<18}{'quantity':<14}{'MAE':>10}{'RMSE':>10}  {'unit':<10}{'numbers':>9}"]
     for part, found in errors.items():
         for name, values in found.as_dict().items():
             unit, factor = UNITS[name.split()[0]]
-            lines.append(f"{part:<12}{name:<14}{factor * values['mae']:>10.4g}{factor * values['rmse']:>10.4g}  "
+            lines.append(f"{part:<18}{name:<14}{factor * values['mae']:>10.4g}{factor * values['rmse']:>10.4g}  "
                          f"{unit:<10}{values['count']:>9}")
     return "\n".join(lines)
 
