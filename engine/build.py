@@ -74,9 +74,11 @@ def check_cell(atoms):
 
 
 def _free_components(atoms):
-    from ase.constraints import FixAtoms, FixCartesian
-
     free = np.ones((len(atoms), 3))
+    if not atoms.constraints:
+        return free
+    from ase.constraints import FixAtoms, FixCartesian  # only where there are some: it brings SciPy along
+
     for constraint in atoms.constraints:
         if isinstance(constraint, FixAtoms):
             free[constraint.index] = 0.0

@@ -21,9 +21,8 @@ from engine import units
 from engine.config.ramp import Ramp
 from engine.contracts import Stateful
 from engine.errors import InputError
-from integrators import resonance
 from integrators.electric_field import count_work
-from integrators.operators import drift, kick
+from integrators.operators import drift, kick, kick_and_drift
 
 MOST_INNER_STEPS = 256  # Philox numbers the draws of one stream inside a step with eight bits
 
@@ -50,6 +49,8 @@ class Composition(Stateful):
         if self.barostat is not None:
             self.barostat.start(self, simulation)
         if self.inner_steps > 1:
+            from integrators import resonance  # not at the top: it needs scipy.optimize, 0.3 s that most runs can save
+
             resonance.warn(simulation, self)
 
     def needs(self, step):
@@ -82,10 +83,10 @@ class Composition(Stateful):
         steps = self.every[level] // self.every[0]
         dt = self.timestep * steps * units.fs
         count_work(simulation, level, self.timestep * steps)
-        self.kick(simulation, level, 0.5 * dt)
         if level == 0:
             self.flight(simulation, dt)
         else:
+            self.kick(simulation, level, 0.5 * dt)
             repeats = self.every[level] // self.every[level - 1]
             for k in range(repeats):
                 self._descend(simulation, level - 1, needs if k == repeats - 1 else frozenset())
@@ -94,12 +95,12 @@ class Composition(Stateful):
         count_work(simulation, level, -self.timestep * steps)
 
     def flight(self, simulation, dt):
-        """What happens between two kicks of the fastest level."""
+        """The first half kick of the fastest level, and what happens between it and the second."""
         rescale = self._barostat_due(simulation.state.step) and self.inner == self.inner_steps // 2
         if self.thermostat is None and not rescale:
-            self.drift(simulation, dt)
+            self.kick_and_drift(simulation, 0.5 * dt, dt)
         else:
-            self.drift(simulation, 0.5 * dt)
+            self.kick_and_drift(simulation, 0.5 * dt, 0.5 * dt)
             if self.thermostat is not None:
                 self.thermostat(simulation, dt)
             if rescale:
@@ -116,6 +117,16 @@ class Composition(Stateful):
     def drift(self, simulation, dt):
         state = simulation.state
         drift(state.positions, state.velocities, dt)
+        simulation.domain.moved = None
+
+    def kick_and_drift(self, simulation, kick_dt, drift_dt):
+        state, domain = simulation.state, simulation.domain
+        forces, start = simulation.forces.outputs[0].forces, domain.start()
+        if start is None:
+            self.kick(simulation, 0, kick_dt)
+            self.drift(simulation, drift_dt)
+        else:
+            domain.moved = kick_and_drift(state.positions, state.velocities, forces, state.masses, kick_dt, drift_dt, start)
 
     # -- helpers -----------------------------------------------------------------------------------------------------
     def _barostat_due(self, step):

@@ -54,7 +54,8 @@ def _state(system, images):
             for d in range(3):
                 if system.replicate[d] > 1 and not atoms.cell[d].any():
                     raise InputError(f"system.replicate = {list(system.replicate)}: direction {'abc'[d]} has no cell vector")
-    state = state_from_atoms([atoms.repeat(system.replicate) for atoms in images] * system.copies)
+    repeated = [atoms.repeat(system.replicate) if len(atoms) else atoms for atoms in images]
+    state = state_from_atoms(repeated * system.copies)
     add_topology(system, images, state)
     return state
 
@@ -75,7 +76,8 @@ def _read(system):
             images = ase.io.read(path, index=system.frames, format=system.format, **system.format_options)
     except UnknownFileTypeError:
         if system.format is not None:
-            raise InputError(f"system.format = '{system.format}': ASE has no such format{nearest(system.format, ioformats)}") from None
+            raise InputError(f"system.format = '{system.format}': ASE has no such format"
+                             f"{nearest(system.format, ioformats)}") from None
         raise InputError(f"{where} is empty or of no format that ASE knows") from None
     except (StopIteration, IndexError):
         raise InputError(f"{where} has no frame {system.frames}, or none at all") from None

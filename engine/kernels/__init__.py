@@ -1,1 +1,5 @@
 """How per-atom and per-pair kernels are written, compiled and cached."""
+
+from engine.kernels import loading
+
+loading.install()
