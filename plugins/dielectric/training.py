@@ -188,7 +188,8 @@ class Training:
             p.grad = g
         return loss
 
-    def run(self, report=print, test=None):
+    def run(self, report=print, test=None, move=None):
+        """Report each epoch in a line, with errors on the frames `test` in every fifth; `move` is a progress bar's."""
         start, s = time.monotonic(), self.settings
         while self.epoch < s.epochs and time.monotonic() - start < 60 * s.minutes:
             rate = float(s.rate * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * self.epoch / s.epochs))))
@@ -210,6 +211,8 @@ class Training:
             self.epoch += 1
             self.save()
             errors = self.errors(test) if test and (self.epoch % 5 == 0 or self.epoch == s.epochs) else {}
+            if move:
+                move({"epoch": self.epoch, "batch": 0}, len(self.batches))
             self.log(time.monotonic() - start, float(np.mean(losses)), errors)
             report(f"epoch {self.epoch:4d}  loss {np.mean(losses):.5f}  " + "  ".join(f"{k} {v:.4g}" for k, v in errors.items()))
 
@@ -250,6 +253,24 @@ class Training:
         self.epoch, self.steps = state["epoch"], state["steps"]
         self.generator.set_state(state["generator"])
         return True
+
+
+class Summary:
+    """What there is to learn from: frames, and labels of each kind."""
+
+    def __init__(self, train, held):
+        known = {name: sum(bool(np.isfinite(getattr(f, name)).any()) for f in train) for name in WEIGHTS}
+        self.text = (f"{len(train)} frames train, {len(held)} are held out; "
+                     + ", ".join(f"{name} in {n}" for name, n in known.items() if n))
+        if not len(train):
+            self.text = ""
+
+    def __str__(self):
+        return self.text
+
+    def require(self):
+        if not self.text:
+            raise InputError("data: there are no frames to train on")
 
 
 def write(path, model, weights=None, more=None):

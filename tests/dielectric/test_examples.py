@@ -1,7 +1,6 @@
 """The examples run at small size: two epochs of training on a few frames, a hundred steps of dynamics."""
 
 import importlib.util
-import sys
 import tomllib
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from engine import stages  # noqa: E402
 from engine.run import Run  # noqa: E402
 from potentials.fields import Constant  # noqa: E402
 
@@ -26,16 +26,21 @@ def script(name, monkeypatch):
     return module
 
 
-def trained(data, species, trajectories, monkeypatch):
-    train = script("quartz-field/train.py", monkeypatch)
-    arguments = ["train.py", str(data), "--species", *species, "--trajectories", *map(str, trajectories), "--cutoff", "2.6",
-                 "--channels", "2", "--features", "8", "--epochs", "1", "--limit", "3", "--threads", "1"]
-    monkeypatch.setattr(sys, "argv", arguments)
-    train.main()
+def trained(example, data, folder):
+    """`engine train` on the first frames, one epoch of a small model."""
+    lines = data.read_text().splitlines()
+    (folder / "few.xyz").write_text("\n".join(lines[: 4 * (int(lines[0]) + 2)]) + "\n")
+    (table,) = tomllib.loads((EXAMPLES / example / "train.toml").read_text())["stage"]
+    small = dict(cutoff=2.6, channels=2, features=8, embedding_width=8, latent_width=8, readout_width=8)
+    table.pop("trajectories", None)
+    table.update(data=[str(folder / "few.xyz")], epochs=1, compile=False, model={**table["model"], **small})
+    found = stages.make(table, 0, str(folder)).train(quiet=True)
+    assert set(found) >= {"energy", "forces", "polarization", "born_charges"} and (folder / "model/errors.json").exists()
 
 
-def run(path, steps, **changes):
+def run(path, steps, backend="auto", **changes):
     raw = tomllib.loads(path.read_text())
+    raw["potential"]["backend"] = backend
     for stage, count in zip(raw["stage"], steps, strict=True):
         stage["steps"] = count
     raw["system"]["velocities"]["temperature"] = 10  # of a model that has seen next to nothing
@@ -52,7 +57,7 @@ def run(path, steps, **changes):
 
 def test_quartz(shared_data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    trained(shared_data / "06-mlip-data/allegro-pol/SiO2_dev.xyz", ["O", "Si"], [76, 75], monkeypatch)
+    trained("quartz-field", shared_data / "06-mlip-data/allegro-pol/SiO2_dev.xyz", tmp_path)
     prepare = script("quartz-field/prepare.py", monkeypatch)
     atoms = prepare.quartz()
     assert len(atoms) == 72 and np.allclose(np.diag(atoms.cell), [9.97060, 8.63480, 10.95706], atol=1e-4)
@@ -66,12 +71,12 @@ def test_quartz(shared_data, tmp_path, monkeypatch, capsys):
 
 def test_batio3(shared_data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    trained(shared_data / "06-mlip-data/allegro-pol/BaTiO3_dev.xyz", ["Ba", "O", "Ti"], [55], monkeypatch)
+    trained("batio3-hysteresis", shared_data / "06-mlip-data/allegro-pol/BaTiO3_dev.xyz", tmp_path)
     prepare = script("batio3-hysteresis/prepare.py", monkeypatch)
     atoms = prepare.batio3(3)
     assert len(atoms) == 135
     prepare.batio3((2, 2, 2)).write("batio3.extxyz")
-    with run(EXAMPLES / "batio3-hysteresis/input.toml", [10, 40], period=8.0, points=4) as file:
+    with run(EXAMPLES / "batio3-hysteresis/input.toml", [10, 40], backend="torch", period=8.0, points=4) as file:
         loop = file["observers/hysteresis"]
         assert loop["field"].shape == (4,) and abs(loop["field"][0] - 36.36) < 15
         assert np.isfinite(loop["polarization"][:]).all()

@@ -1,0 +1,112 @@
+"""``kind = "train-dielectric"``: a stage that makes a model of an electric enthalpy; ``engine train`` runs it.
+
+```toml
+[[stage]]
+kind = "train-dielectric"
+folder = "model"
+data = ["SiO2.xyz"]
+trajectories = [76, 75]               # frames of each; the last fifth of each is held out
+model = { cutoff = 4.5, channels = 16, features = 48, parity = false }
+epochs = 500
+```
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from engine.config.quantities import ElectricField, InputFile
+from engine.errors import InputError
+from engine.output.watch import seconds
+from engine.stages import Stage
+from plugins.dielectric import frames, training
+from plugins.equivariant import description as descriptions
+from plugins.equivariant.training.screen import Screen
+
+
+@dataclass
+class TrainDielectric(Stage):
+    """Train F(R, E) on labelled frames (``plugins.dielectric.frames`` says which labels, and their names).
+
+    data : extended XYZ;  trajectories : how many frames each of the trajectories in them has, by default one;  test : part of
+    each, its end, that is held out
+    model : keys of ``plugins.equivariant.description.Description``; species and neighbors follow from the data
+    form : "quadratic" in the field (runs on a generated kernel), or "full";  field_scale : V/Å, of the full form's fields
+    folder : where model, learning curve and checkpoint go;  epochs, max_time : whichever ends first
+    batch : frames in a step;  rate : Adam's, falls along a cosine;  weights : of the labels in the loss, the others' as they are
+    compile : the whole step, by torch
+    """
+
+    data: list[InputFile]
+    trajectories: list[int] | None = None
+    test: float = 0.2
+    model: dict[str, Any] = field(default_factory=dict)
+    form: Literal["quadratic", "full"] = "quadratic"
+    field_scale: ElectricField = 0.1
+    folder: str = "model"
+    epochs: int = 500
+    max_time: str | None = None
+    batch: int = 1
+    rate: float = 5e-3
+    weights: dict[str, float] = field(default_factory=dict)
+    compile: bool = True
+    seed: int = 0
+    needs_system = False
+
+    def __post_init__(self):
+        unknown = sorted(set(self.weights) - set(training.WEIGHTS))
+        if unknown:
+            raise InputError(f"weights: there is no label '{unknown[0]}'; there are {', '.join(training.WEIGHTS)}")
+
+    def read(self):
+        """(description, frames that train, frames held out)."""
+        import ase.io
+
+        table = dict(self.model)
+        table.setdefault("species", sorted({s for file in self.data for a in ase.io.iread(file) for s in a.symbols}))
+        table.setdefault("neighbors", 1.0)
+        d = descriptions.from_dict(table, "model")
+        every = frames.read(self.data, d.species, d.cutoff)
+        train, held = frames.by_blocks(len(every), self.trajectories or [len(every)], self.test)
+        train, held = [every[k] for k in train], [every[k] for k in held]
+        if "neighbors" not in self.model:
+            d.neighbors = float(sum(len(f.graph.centre) for f in train) / sum(len(f.forces) for f in train))
+        return d, train, held
+
+    def check(self):
+        """What the data are, without training."""
+        _, train, held = self.read()
+        return training.Summary(train, held)
+
+    def proceed(self, simulation=None):
+        self.train()
+
+    def train(self, force=False, resume=False, quiet=False):
+        """Make the folder; returns {label: mean absolute error} on the frames held out."""
+        screen, out = Screen(quiet), Path(self.folder)
+        if out.exists() and any(out.iterdir()) and not (force or resume):
+            raise InputError(f"{out} is not empty; `engine train --resume` goes on with it, --force starts over")
+        d, train, held = self.read()
+        screen.say(str(training.Summary(train, held)))
+        torch.manual_seed(self.seed)
+        model = training.new_model(train, d, self.form, self.field_scale, self.seed)
+        settings = training.Settings(
+            epochs=self.epochs, batch=self.batch, rate=self.rate, seed=self.seed, compiled=self.compile,
+            minutes=seconds(self.max_time) / 60 if self.max_time else 1e9, weights={**training.WEIGHTS, **self.weights})
+        run = training.Training(model, train, settings, out)
+        if force:
+            (out / "learning.csv").unlink(missing_ok=True)
+        if resume and not run.load():
+            raise InputError(f"{out}: there is no checkpoint (state.pt) to go on from")
+        with screen.progress(self.epochs) as move:
+            run.run(screen.say, held[::3], move)
+        found = training.errors(training.load(out), held)
+        (out / "errors.json").write_text(json.dumps(found, indent=1))
+        screen.say("mean absolute errors on the frames held out: " +
+                   ", ".join(f"{name} {value:.4g} {training.UNITS[name]}" for name, value in found.items()))
+        return found
