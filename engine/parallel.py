@@ -26,6 +26,8 @@ ASKED = os.environ.get("OMP_NUM_THREADS", "")  # before `share_cores` sets it
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK", "PALS_RANKID", "SLURM_PROCID")
 
+HAND_OVER = 21  # message tag
+
 
 class Serial:
     """One rank: every reduction is the identity. Also the definition of what each call means."""
@@ -59,6 +61,12 @@ class Serial:
     def gather_rows(self, arrays):
         """{name: (n_r, ...)} of every rank -> {name: (Σ n_r, ...)} in the order of ranks, on rank 0; None elsewhere."""
         return dict(arrays)
+
+    def in_turn(self, items):
+        """(rank, item) of every rank's list of (name, value), on rank 0 and one at a time, so that it never holds more of the
+        others'; nothing elsewhere. A generator, which every rank must go through."""
+        for item in items:
+            yield 0, item
 
     def bcast(self, thing, root=0):
         """Rank `root`'s object on all ranks."""
@@ -137,6 +145,25 @@ class MPI(Serial):
             else:
                 self.communicator.Gatherv(_bytes(array), None)
         return out if self.rank == 0 else None
+
+    def in_turn(self, items):
+        if self.rank:
+            self.communicator.send(len(items), 0, HAND_OVER)
+            for name, value in items:
+                plain = isinstance(value, np.ndarray) and value.dtype.kind not in "OU"
+                what = (name, (value.shape, value.dtype), None) if plain else (name, None, value)
+                self.communicator.send(what, 0, HAND_OVER)
+                if plain:
+                    self.communicator.Send([_bytes(value), self.mpi.BYTE], 0, HAND_OVER)
+            return
+        yield from super().in_turn(items)
+        for rank in range(1, self.size):
+            for _ in range(self.communicator.recv(None, rank, HAND_OVER)):
+                name, kind, value = self.communicator.recv(None, rank, HAND_OVER)
+                if kind is not None:
+                    value = np.empty(*kind)
+                    self.communicator.Recv([value.reshape(-1).view(np.uint8), self.mpi.BYTE], rank, HAND_OVER)
+                yield rank, (name, value)
 
     def bcast(self, thing, root=0):
         return self.communicator.bcast(thing, root)
@@ -217,6 +244,9 @@ def world():
                 "launcher's: pip install --no-binary mpi4py mpi4py")
     if comm.size == 1:
         return Serial()
+    from engine.kernels import compile_once
+
+    compile_once.install()
     _end_together(comm)
     return comm
 

@@ -112,8 +112,7 @@ class Run:
 
     def companions(self):
         """Files that the run writes, whether they exist or not."""
-        found = checkpoint.newest(self.base) or {}
-        trajectory = self.base.with_name(found.get("trajectory", self.base.name))
+        trajectory = self.base.with_name(checkpoint.trajectory(self.base))
         return [*{self.base, trajectory}, self.base.with_suffix(".thermo.txt"), *checkpoint.paths(self.base)]
 
     def refuse_to_overwrite(self):
@@ -156,7 +155,7 @@ class Run:
         self.checkpoint.trajectory = tree.get("trajectory", self.base.name)
         another = self.comm.rank == 0 and self._reopen(int(tree["step"]))
         if self.comm.any(another):
-            self.checkpoint.write(self.simulation)
+            self.checkpoint.act(self.simulation)
 
     def _reopen(self, step):
         """Open the trajectory and cut it after `step`; True if another one had to be begun."""
@@ -194,7 +193,7 @@ class Run:
         self.build()
         sim = self.simulation
         self.open_output(quiet, tree is None)
-        start = 0 if tree is None else int(tree["trees"]["0"]["run"]["stage"])
+        start = 0 if tree is None else int(next(iter(tree["trees"].values()))["run"]["stage"])
         if tree is not None:
             self.stages[start].prepare(sim)
             sim.load_checkpoint(tree)
@@ -216,6 +215,7 @@ class Run:
             sim.finish()
             if self.file is not None:
                 self.file.close()
+            self.comm.barrier()  # all files are there, on whatever rank one looks
         except BaseException:
             if self.file is not None:
                 self.file.abandon()
@@ -262,7 +262,7 @@ def from_file(path):
 def from_checkpoint(base):
     """(Run, tree) of the newest checkpoint beside an output file."""
     base = Path(base)
-    found = checkpoint.newest(base)
+    found = checkpoint.newest(base, world())
     if found is None:
         raise InputError(f"{base}: there is no readable checkpoint beside it ({checkpoint.paths(base)[0].name} or -2)")
     stored = json.loads(found["input"])

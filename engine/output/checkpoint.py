@@ -1,13 +1,18 @@
-"""Checkpoints: the one state_dict tree, written whole; the last two are kept."""
+"""Checkpoints: the one state_dict tree of every rank in one file, written whole; the last two are kept.
+
+Rank 0 writes, and holds no more of another rank's tree than one array at a time. Where a run goes on with as many ranks,
+each reads its own tree only.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from engine.contracts import Hook
 from engine.errors import InputError
 from engine.output import tree
 from engine.output.file import writing
+from engine.output.writer import Writer
+from engine.parallel import Serial
 
 
 def paths(base: Path):
@@ -15,33 +20,33 @@ def paths(base: Path):
     return [base.with_suffix(f".checkpoint-{k}.h5") for k in (1, 2)]
 
 
-class Checkpoint(Hook):
-    """Writes every so many steps and when a run ends. On several ranks, every rank's tree goes into one file."""
+class Checkpoint(Writer):
+    """Writes every so many steps and when a run ends."""
 
     def __init__(self, every, base, resolved_input: str):
         self.every, self.base, self.input = every, Path(base), resolved_input
         self.trajectory = self.base.name  # another one where a run goes on that found its trajectory damaged
         self.last = None
 
-    def act(self, simulation):
-        self.write(simulation)
-
     def finish(self, simulation):
         if self.last != simulation.state.step:
-            self.write(simulation)
+            self.act(simulation)
 
     def write(self, simulation):
-        step = simulation.state.step
-        trees = simulation.comm.gather(simulation.state_dict(), root=0)
-        self.last = step
-        if simulation.comm.rank:
+        comm, self.last = simulation.comm, simulation.state.step
+        parts = comm.in_turn(list(tree.leaves(simulation.state_dict())))
+        if comm.rank:
+            for _ in parts:
+                pass  # nothing comes here: it hands over
             return
         older = min(paths(self.base), key=_step_of)
-        data = {"step": step, "input": self.input, "ranks": len(trees), "finished": simulation.finished,
-                "trajectory": self.trajectory,
-                "trees": {str(k): t for k, t in enumerate(trees)}}
-        with writing(older):
-            tree.save(data, older)
+        head = {"step": self.last, "input": self.input, "ranks": comm.size, "finished": simulation.finished,
+                "trajectory": self.trajectory, "trees": {str(k): {} for k in range(comm.size)}}
+        with writing(older), tree.replacing(older) as file:
+            for names, value in tree.leaves(head):
+                tree.put(file, names, value)
+            for rank, (names, value) in parts:
+                tree.put(file, ("trees", str(rank), *names), value)
 
 
 def _step_of(path):
@@ -60,12 +65,31 @@ def _peek(path):
         return dict(file.attrs)
 
 
-def newest(base: Path):
-    """The newest readable checkpoint of a run, as a tree, or None."""
-    for path in sorted(paths(base), key=_step_of, reverse=True):
-        if path.exists():
-            try:
-                return tree.load(path)
-            except InputError:
-                continue
+def _newest_first(base):
+    return [path for path in sorted(paths(base), key=_step_of, reverse=True) if path.exists()]
+
+
+def trajectory(base: Path):
+    """The name of the trajectory that the newest checkpoint goes with."""
+    for path in _newest_first(base):
+        try:
+            return _peek(path)["trajectory"]
+        except (OSError, KeyError):
+            continue
+    return base.name
+
+
+def newest(base: Path, comm=None):
+    """The newest checkpoint of a run that all ranks can read, or None: what ``Simulation.load_checkpoint`` takes, of as
+    many ranks as wrote it this rank's tree only. Collective."""
+    comm = comm or Serial()
+    for path in _newest_first(base):
+        try:
+            mine = f"/trees/{comm.rank}" if int(_peek(path)["ranks"]) == comm.size else ""
+            found = tree.load(path, lambda name, mine=mine: mine and name.startswith("/trees/") and
+                              not f"{name}/".startswith(mine + "/"))
+        except (InputError, OSError, KeyError):
+            found = None
+        if not comm.any(found is None):
+            return found
     return None

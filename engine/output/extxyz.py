@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.contracts import Hook
 from engine.output.file import replace_text, writing
+from engine.output.writer import Writer
 
 
-class ExtXYZWriter(Hook):
+class ExtXYZWriter(Writer):
     """Appends a frame (one for each system) every so many steps; ``step`` and ``time`` (ps) are in the comment line."""
 
     needs = frozenset({"energy"})
@@ -16,9 +16,9 @@ class ExtXYZWriter(Hook):
     def __init__(self, every, path, writes=True):
         self.every, self.path, self.writes = every, Path(path), writes
 
-    def act(self, simulation):
+    def write(self, simulation):
         from ase.calculators.singlepoint import SinglePointCalculator
-        from ase.io import write
+        from ase.io import write as write_frame
 
         from engine import units
 
@@ -31,7 +31,7 @@ class ExtXYZWriter(Hook):
             atoms.calc = SinglePointCalculator(atoms, energy=float(energy[s]), forces=forces)
             atoms.info.update(step=simulation.state.step, time=simulation.state.time / units.fs / 1000, system=s)
             with writing(self.path):
-                write(self.path, atoms, format="extxyz", append=True)
+                write_frame(self.path, atoms, format="extxyz", append=True)
 
     def truncate(self, step):
         """Keep whole frames up to `step`."""

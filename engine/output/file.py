@@ -85,21 +85,32 @@ class RunFile:
 
     def append(self, where, row, dtype=None, unit=None, compress=False):
         """Add `row` as the next entry of the dataset `where`, making it first if need be."""
-        with writing(self.path):
-            self._append(where, np.asarray(row), dtype, unit, compress)
+        row = np.asarray(row)
+        self.grow(where, row.shape, dtype or row.dtype, unit, compress)
+        self.fill(where, 0, row)
 
-    def _append(self, where, row, dtype, unit, compress):
-        if where not in self.file:
-            chunk = max(1, min(1024, int(65536 // max(row.nbytes, 1))))
-            data = self.file.create_dataset(
-                where, (0, *row.shape), dtype or row.dtype, maxshape=(None, *row.shape), chunks=(chunk, *row.shape),
-                compression="gzip" if compress else None, compression_opts=1 if compress else None, shuffle=compress or None,
-            )
-            if unit:
-                data.attrs["unit"] = unit
-        data = self.file[where]
-        data.resize(len(data) + 1, axis=0)
-        data[-1] = row
+    def grow(self, where, shape, dtype, unit=None, compress=False, piece=None):
+        """Room for an entry of this shape in the dataset `where`, stored by at most `piece` rows at a time."""
+        with writing(self.path):
+            if where not in self.file:
+                chunk = (min(shape[0], piece or shape[0]), *shape[1:]) if shape else ()
+                size = int(np.prod(chunk)) * np.dtype(dtype).itemsize
+                data = self.file.create_dataset(
+                    where, (0, *shape), dtype, maxshape=(None, *shape), chunks=(max(1, min(1024, 65536 // max(size, 1))), *chunk),
+                    compression="gzip" if compress else None, compression_opts=1 if compress else None, shuffle=compress or None,
+                )
+                if unit:
+                    data.attrs["unit"] = unit
+            self.file[where].resize(len(self.file[where]) + 1, axis=0)
+
+    def fill(self, where, place, rows):
+        """Write `rows` into the last entry of a dataset, from its row `place` on."""
+        with writing(self.path):
+            data = self.file[where]
+            if data.ndim == 1:
+                data[-1] = rows
+            else:
+                data[-1, place : place + len(rows)] = rows
 
     def truncate(self, group, step):
         """Drop entries of `group` after `step`, as its dataset ``step`` tells; returns how many are left.

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from engine.contracts import Hook
+from engine.output.writer import Writer
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -47,7 +48,7 @@ class Screen(Hook):
         if self.bar is not None or getattr(self, "began", None) is not None:
             return
         self.began, self.first = time.perf_counter(), simulation.state.step
-        self.updated = self.began
+        self.updated, self.busy = self.began, simulation.comm.busy
         if self.quiet or not console.is_terminal:
             return
         self.bar = Progress(
@@ -76,9 +77,11 @@ class Screen(Hook):
             self.bar = None
         seconds = time.perf_counter() - self.began
         steps = simulation.state.step - self.first
-        comm = simulation.comm
-        ranks = f", {comm.size} ranks, {comm.sum(comm.busy) / comm.size / seconds:.0%} of the time in communication" \
-            if comm.size > 1 else ""
+        comm, shares = simulation.comm, ""
+        if comm.size > 1:
+            talk = comm.sum(comm.busy - self.busy) / comm.size
+            shares = f", {comm.size} ranks, {talk / seconds:.0%} of the time in communication"
+        shares += f", {sum(hook.seconds for hook in simulation.hooks if isinstance(hook, Writer)) / seconds:.1%} in output"
         if steps:
             speed = rate(steps, seconds, self.atoms, getattr(simulation.integrator, "step_length", None))
-            self.say(f"{steps} steps in {duration(seconds)}: {speed}, lists rebuilt {simulation.domain.rebuilds} times{ranks}")
+            self.say(f"{steps} steps in {duration(seconds)}: {speed}, lists rebuilt {simulation.domain.rebuilds} times{shares}")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.contracts import Hook
 from engine.errors import InputError
 from engine.output.columns import choose
 from engine.output.file import replace_text, writing
+from engine.output.writer import Writer
 
 
-class ThermoTable(Hook):
+class ThermoTable(Writer):
     """Writes the chosen columns every so many steps; with several systems the text shows their mean.
 
     file : ``engine.output.file.RunFile`` or None;  text : path or None;  show : called with each line
@@ -45,7 +45,7 @@ class ThermoTable(Hook):
     def width(self, c):
         return max(c.width, len(c.name) + len(c.unit) + 5 if c.unit else c.width)
 
-    def act(self, simulation):
+    def write(self, simulation):
         simulation.check_sane()
         values = [c.value(simulation) for c in self.columns]
         if not self.writes:
