@@ -1,52 +1,103 @@
-"""`engine estimate` against runs: models and sizes that the calibration did not measure.
+"""`engine estimate` against ten runs: models, ensembles and sizes that the calibration did not measure.
 
     OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python -m benchmarks.estimate
 
-With one thread, times are the process's own, so other work on the machine disturbs them only through shared caches.
-(Memory is not compared: a process remembers its largest run.)
+Every calibration and every run is a process of its own, as they are for a person, since a process remembers its largest
+memory. With one thread, times are the process's own, so other work on the machine disturbs them only through shared caches.
+A run is `engine run`'s: output, checkpoints and rebuilds included, its first steps (kernels loading) not.
 """
 
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
 import numpy as np
-from ase.build import bulk
 
-from engine.build import state_from_atoms, thermalise
-from engine.simulation import Simulation
-from integrators.nve import NVE
-from plugins.estimate.calibration import _step_seconds, calibrate
-from potentials.eam.zhou import ZhouEAM
-from potentials.pair.lennard_jones import LennardJones
-from potentials.pair.morse import Morse
+ARGON = dict(system=dict(crystal=dict(structure="fcc", species="Ar", a=5.4), velocities=dict(temperature=80)),
+             potential=dict(kind="lj", epsilon=0.0104, sigma=3.4, cutoff=8.5),
+             stage=dict(integrator="nve", timestep=4.0))
+COPPER = dict(system=dict(crystal=dict(structure="fcc", species="Cu", a=3.64), velocities=dict(temperature=600)),
+              potential=dict(kind="eam/zhou"), stage=dict(integrator="langevin", timestep=2.0, temperature=300, friction=0.005))
+SALT = dict(system=dict(crystal=dict(structure="rocksalt", species="NaCl", a=5.64), charges=dict(Na=1.0, Cl=-1.0),
+                        velocities=dict(temperature=600)),
+            potentials=dict(core=dict(kind="buckingham", cutoff=7.0, A=1000.0, rho=0.32, C=10.0, truncation="force-shifted"),
+                            coulomb=dict(kind="dsf", cutoff=8.0, alpha=0.25)),
+            stage=dict(integrator="bussi", timestep=2.0, temperature=300, time=100))
+LEVELS = dict(system=COPPER["system"],
+              potentials=dict(eam=dict(kind="eam/zhou"),
+                              pair=dict(kind="morse", depth=0.0302, alpha=1.969, r0=3.009, cutoff=3.3,
+                                        truncation="force-shifted")),
+              stage=dict(integrator="nve", timestep=2.0, levels=[dict(every=1, potentials=dict(pair=1)),
+                                                                 dict(every=4, potentials=dict(eam=1, pair=-1))]))
+CASES = {"LJ argon": (ARGON, (8, 13, 20)), "EAM copper, Langevin": (COPPER, (8, 13, 20)),
+         "rock salt, two pair forces, Bussi": (SALT, (6, 15)), "copper at two time steps": (LEVELS, (9, 16))}
 
-CASES = {
-    "LJ argon": (
-        lambda: LennardJones(epsilon=0.0104, sigma=3.4, cutoff=8.5),
-        bulk("Ar", cubic=True, a=5.3) * (2, 2, 2), 4.0, (5, 7, 12),
-    ),
-    "EAM copper": (lambda: ZhouEAM(), bulk("Cu", cubic=True) * (2, 2, 2), 2.0, (5, 7, 10)),
-    "EAM alloy": (lambda: ZhouEAM(), bulk("CuNi", "rocksalt", a=5.0, cubic=True) * (2, 2, 2), 2.0, (4, 6)),
-    "Morse copper": (
-        lambda: Morse(depth=0.0302, alpha=1.969, r0=3.009, cutoff=3.3, truncation="force-shifted"),
-        bulk("Cu", cubic=True) * (2, 2, 2), 2.0, (5, 9),
-    ),
-}
+
+def raw(case, repeat, steps):
+    tables = {k: dict(v) for k, v in case.items()}
+    stage = tables.pop("stage")
+    return tables | {"system": tables["system"] | {"replicate": [repeat] * 3}, "stage": [stage | {"steps": steps}],
+                     "output": {"file": "run.h5md", "thermo": 100, "trajectory": 500}, "run": {"seed": 1}}
+
+
+def predicted(case, repeats):
+    """{repeat: [s a step, bytes]}"""
+    from engine.run import Run
+    from plugins.estimate import calibration
+
+    found, _ = calibration.for_input(Run(raw(case, 1, 1)), again=True)
+    atoms = Run(raw(case, 1, 1)).build().state.n
+    return {r: [found.step(atoms * r**3), found.memory(atoms * r**3)] for r in repeats}
+
+
+def measured(case, repeat, seconds):
+    """[s a step, bytes, atoms] of a run of about `seconds` a step times so many steps."""
+    from engine.run import Run
+    from plugins.estimate.calibration import largest_memory
+    from plugins.estimate.clock import clock
+
+    run, marks = Run(raw(case, repeat, int(np.clip(4.0 / seconds, 40, 4000)))), []
+    build = run.build
+
+    def watched():
+        sim = build()
+        sim.attach(lambda s: marks.append(clock()), 1, frozenset())
+        return sim
+    run.build = watched
+    run.execute(quiet=True)
+    return [(marks[-1] - marks[5]) / (len(marks) - 6), largest_memory(), run.simulation.state.n]
+
+
+def elsewhere(task, **arguments):
+    """A function of this file in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+        done = subprocess.run([sys.executable, "-m", "benchmarks.estimate", task, json.dumps(arguments)], cwd=folder,
+                              env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main():
+    if len(sys.argv) > 1:
+        print(json.dumps({"predicted": predicted, "measured": measured}[sys.argv[1]](**json.loads(sys.argv[2]))))
+        return
     errors = []
-    for name, (make, atoms, timestep, repeats) in CASES.items():
-        found = calibrate({"potential": make()}, atoms, timestep, seconds=0.5)
+    for name, (case, repeats) in CASES.items():
+        guesses = elsewhere("predicted", case=case, repeats=repeats)
         for r in repeats:
-            state = state_from_atoms(atoms.repeat((r, r, r)))
-            thermalise(state, 300.0, 2)
-            seconds = _step_seconds(Simulation(state, make(), NVE(timestep)), 0.5)
-            predicted = found.step(state.n)
-            errors.append(predicted / seconds - 1)
-            print(
-                f"{name:12s} {state.n:7d} atoms  predicted {1e3 * predicted:8.3f} ms, measured {1e3 * seconds:8.3f} ms "
-                f"({100 * errors[-1]:+.0f} %); calibrated to {found.sizes[-1]}",
-                flush=True,
-            )
-    print(f"largest error {100 * np.abs(errors).max():.0f} %, rms {100 * np.sqrt(np.mean(np.square(errors))):.0f} %")
+            guess = guesses[str(r)]
+            seconds, memory, atoms = elsewhere("measured", case=case, repeat=r, seconds=guess[0])
+            errors.append([guess[0] / seconds - 1, guess[1] / memory - 1])
+            print(f"{name:33s} {atoms:7d} atoms: {1e3 * guess[0]:8.3f} ms predicted, {1e3 * seconds:8.3f} measured "
+                  f"({100 * errors[-1][0]:+.0f} %); {guess[1] / 1e6:6.0f} MB predicted, {memory / 1e6:6.0f} measured "
+                  f"({100 * errors[-1][1]:+.1f} %)", flush=True)
+    for what, column in zip(("speed", "memory"), np.array(errors).T):
+        print(f"{what}: largest error {100 * np.abs(column).max():.0f} %, rms {100 * np.sqrt((column**2).mean()):.0f} %")
 
 
 if __name__ == "__main__":

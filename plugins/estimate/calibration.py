@@ -1,55 +1,68 @@
 """How fast a model runs here, from a short measurement, and what that means for other sizes (after the practical guide of
 arXiv 2503.09814, section iv, which has people do this by hand).
 
-A few sizes of the wanted matter run for a second each. Time and memory are then
+A few sizes of the wanted matter run for a second each, from a few atoms to what no longer fits into caches. Time and memory
+are then
 
-    step(n) = a + b n + s n^(2/3),    memory(n) = m + c n,    step(n, R ranks) = step(n/R) + messages
+    step(n) = a + b n + s n^(2/3) + p √(ln n) (u + v n),    memory(n) = m + c n,    step(n, R ranks) = step(n/R) + messages
 
 | symbol | meaning |
 |---|---|
 | a | what every step costs whatever its size: Python, calls, the model's own overhead |
-| b | time for each atom: forces, lists, moving |
+| b | time for each atom: forces, moving |
 | s | time for each atom at the surface: ghosts |
+| p √(ln n) | share of steps that rebuild lists: the fastest of n atoms decides, and Gaussians of n have that maximum |
+| u, v | time of a rebuild, and for each atom in it |
 | messages | six a step each way, with the latency and bandwidth of shared memory between ranks |
 
-n/R atoms on one rank cost what a brick of their own does, ghosts included.
+n/R atoms on one rank cost what a brick of their own does, ghosts included. Between measured sizes what was measured counts,
+not the fit. Steps with and without a rebuild are told apart, because a large system takes few steps in a second.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
 import platform
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numba
 import numpy as np
 
 import engine
 from engine.build import state_from_atoms, thermalise
+from engine.config.ramp import Ramp
 from engine.errors import InputError
 from engine.kernels.compiled import cache_folder
+from engine.parallel import share_cores
 from engine.simulation import Simulation
+from integrators.composition import Composition
 from integrators.nve import NVE
 from plugins.estimate.clock import clock
 
 LATENCY, BANDWIDTH = 3e-6, 4e9  # s a message, bytes/s: shared memory, two ranks
+FORMAT = 2  # of what is kept
 MESSAGES = 12  # a step: six faces, positions out and forces back
 
 
 @dataclass
 class Calibration:
-    """sizes (k,), seconds (k,) a step, bytes (k,) of the process; a, b, s, m, c as above, from least squares."""
+    """sizes (k,), seconds (k,) of a step without a rebuild; a, b, s, p, u, v, m, c as above, from least squares."""
 
     sizes: list[int]
     seconds: list[float]
-    bytes: list[int]
     a: float
     b: float
     s: float
     m: float
     c: float
+    p: float
+    u: float
+    v: float
     ghosts: float  # Å a side that a brick grows by (cutoff and skin)
     density: float  # atoms/Å³
     threads: int
@@ -57,7 +70,7 @@ class Calibration:
     def step(self, atoms, ranks=1):
         """Seconds a step for `atoms` spread over `ranks`."""
         own = atoms / ranks
-        seconds = self._alone(own)
+        seconds = self._alone(own) + self.p * np.log(max(own, 2)) ** 0.5 * (self.u + self.v * own)
         if ranks > 1:
             side = (own / self.density) ** (1 / 3)
             shell = ((side + 2 * self.ghosts) ** 3 - side**3) * self.density
@@ -92,34 +105,39 @@ class Calibration:
         return float(np.interp(n, self.sizes, self.seconds))
 
 
-def calibrate(potentials, atoms, timestep, seconds=1.0, largest=None, temperature=300.0, skin=None):
+def calibrate(potentials, atoms, integrator, seconds=1.0, largest=None, temperature=300.0, **options):
     """Measure {name: potential} on replicas of ASE `atoms`, a periodic piece of the wanted matter, velocities at `temperature`.
 
-    largest : most atoms; by default such that a step takes about a tenth of `seconds`
+    integrator : a function that makes one;  largest : most atoms; by default such that a step takes about a tenth of
+    `seconds`;  options : of the simulation; with several levels, a step is the outermost one
     """
     from threadpoolctl import threadpool_info
 
     if not atoms.pbc.all():
         raise InputError("a calibration replicates the structure, which needs three periodic directions")
-    sizes, times, memory = [], [], []
+    sizes, plain, rebuilds, memory, sim = [], [], [], [], None
     for factor in _factors():
         n = len(atoms) * int(np.prod(factor))
-        if sizes and ((largest and n > largest) or times[-1] * n / sizes[-1] > 0.1 * seconds or n > 300_000):
+        if sizes and ((largest and n > largest) or plain[-1] * n / sizes[-1] > 0.1 * seconds or n > 300_000):
             break
         if sizes and n < 1.7 * sizes[-1]:
             continue
+        sim = None  # before the next is made: the process's largest memory is of one at a time
         state = state_from_atoms(atoms.repeat(factor))
         thermalise(state, temperature, 1)
-        sim = Simulation(state, potentials, NVE(timestep), skin=skin)
-        times.append(_step_seconds(sim, seconds))
+        sim = Simulation(state, potentials, integrator(), **options)
+        found = step_seconds(sim, seconds)
+        plain.append(found.plain), rebuilds.append(found)
         sizes.append(n)
-        memory.append(_resident())
+        memory.append(largest_memory())
         reach = sim.domain.cutoff + sim.domain.skin
-    a, b, s = _least_squares(sizes, times, (0, 1, 2 / 3), relative=True)
+    a, b, s = _least_squares(sizes, plain, (0, 1, 2 / 3), relative=True)
     m, c = _least_squares(sizes, memory, (0, 1), relative=False)
+    u, v = _least_squares(sizes, [max(r.rebuild, 1e-7) for r in rebuilds], (0, 1), relative=True)
+    p = sum(r.rebuilds for r in rebuilds) / sum(r.steps * np.log(max(n, 2)) ** 0.5 for r, n in zip(rebuilds, sizes, strict=True))
     density = len(atoms) / atoms.get_volume()
     threads = max([info["num_threads"] for info in threadpool_info()], default=1)
-    return Calibration(sizes, times, memory, a, b, s, m, c, reach, float(density), threads)
+    return Calibration(sizes, plain, a, b, s, m, c, float(p), u, v, reach, float(density), threads)
 
 
 def _factors():
@@ -131,22 +149,51 @@ def _factors():
             factor[d] *= 2
 
 
-def _step_seconds(sim, seconds):
-    """Median over chunks of the time of a step, rebuilds included."""
+@dataclass
+class Timing:
+    """plain : s of a step without a rebuild;  rebuild : what a rebuild adds to it;  rebuilds in so many steps"""
+
+    plain: float
+    rebuild: float
+    rebuilds: int
+    steps: int
+
+    @property
+    def mean(self):
+        return self.plain + self.rebuild * self.rebuilds / self.steps
+
+
+def step_seconds(sim, seconds):
+    """The Timing of steps over about `seconds`, each step by itself."""
+    marks = []
     sim.run(3)
-    begin = clock()
-    sim.run(2)
-    one = max((clock() - begin) / 2, 1e-6)
-    chunk = max(int(seconds / 5 / one), 2)
+    sim.attach(lambda s: marks.append((clock(), s.domain.rebuilds)), 1, frozenset())
+    sim.run(4)
+    steps = int(np.clip(seconds * (len(marks) - 1) / max(marks[-1][0] - marks[0][0], 1e-6), 8, 20_000))
+    marks.clear()
+    sim.run(steps)
+    times, counts = np.diff(np.array(marks), axis=0).T
+    plain = times[counts == 0] if (counts == 0).any() else times
+    return Timing(float(np.median(plain)), _rebuild_seconds(sim), int((counts > 0).sum()), len(times))
+
+
+def _rebuild_seconds(sim):
+    """Forces after a rebuild less forces without."""
     found = []
-    for _ in range(5):
-        begin = clock()
-        sim.run(chunk)
-        found.append((clock() - begin) / chunk)
-    return float(np.median(found))
+    for _ in range(3):
+        times = []
+        for fresh in (True, False):
+            if fresh:
+                sim.domain.invalidate()
+            begin = clock()
+            sim.forces.all_levels()
+            times.append(clock() - begin)
+        found.append(times[0] - times[1])
+    return max(float(np.median(found)), 0.0)
 
 
-def _resident():
+def largest_memory():
+    """Bytes that this process has had at most."""
     status = Path("/proc/self/status")
     if status.exists():
         return 1024 * int(next(line for line in status.read_text().splitlines() if "VmHWM" in line).split()[1])
@@ -188,38 +235,47 @@ def key(tables, atoms, timestep):
         platform.processor(),
         str(os.cpu_count()),
         engine.__version__,
-        os.environ.get("OMP_NUM_THREADS", ""),
+        str(numba.get_num_threads()),
     ]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
 def load(name):
-    path = cache_folder() / f"calibration-{name}.json"
+    path = cache_folder() / f"calibration-{FORMAT}-{name}.json"
     return Calibration(**json.loads(path.read_text())) if path.exists() else None
 
 
 def save(name, calibration):
-    path = cache_folder() / f"calibration-{name}.json"
+    path = cache_folder() / f"calibration-{FORMAT}-{name}.json"
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(asdict(calibration)))
     temporary.replace(path)
 
 
 def for_input(job, again=False, seconds=1.0):
-    """The Calibration of a ``engine.run.Run``'s potential and matter: kept from before, or measured now.
+    """(Calibration, fs of a step) for a ``engine.run.Run``'s potential and matter: kept from before, or measured now.
 
-    The smallest periodic piece is used: the input's crystal or structure before replication.
+    The smallest periodic piece is used: the input's crystal or structure before replication; and the integrator, levels
+    and temperature of its first stage that moves atoms.
     """
     from engine.config import plugins
     from engine.config.system import build_state
 
+    share_cores(job.comm, job.input.run.threads)
     named = job.input.named_potentials()
     system = job.input.system.model_copy(update={"replicate": (1, 1, 1), "copies": 1, "velocities": None})
     state = build_state(system, job.input.run.seed)
     atoms = _ase(state)
-    stage = next((s for s in job.stages if hasattr(getattr(s, "integrator", None), "timestep")), None)
-    timestep = stage.integrator.timestep if stage is not None else 1.0
-    name = key(named, atoms, timestep)
+    stage = next((s for s in job.stages if isinstance(getattr(s, "integrator", None), Composition)), None)
+    make, levels, every, timestep = (lambda: NVE(1.0)), None, None, 1.0
+    if stage is not None:
+        make, timestep = (lambda: copy.deepcopy(stage.integrator)), stage.integrator.timestep
+        if stage.levels:
+            levels = [dict(level["potentials"]) for level in stage.levels]
+            every = [int(level["every"]) for level in stage.levels]
+            timestep *= every[-1] / every[0]
+    temperature = _temperature(job, stage)
+    name = key([named, levels, every, repr(stage.integrator) if stage is not None else "", temperature], atoms, timestep)
     found = None if again else load(name)
     if found is None:
         place = "potential" if job.input.potential is not None else "potentials.{}"
@@ -228,9 +284,24 @@ def for_input(job, again=False, seconds=1.0):
         for potential in potentials.values():
             potential.bind(state.species_names)
             cutoff = max(cutoff, potential.capabilities().cutoff)
-        found = calibrate(potentials, _thick(atoms, max(cutoff, 5.0)), timestep, seconds)
+        piece = _thick(atoms, max(cutoff, 5.0))
+        with warnings.catch_warnings():  # of outer steps past resonance, which the run itself gives
+            warnings.simplefilter("ignore")
+            found = calibrate(potentials, piece, make, seconds, temperature=temperature, skin=job.input.run.skin,
+                              precision=job.input.run.precision, levels=levels, every=every)
         save(name, found)
     return found, timestep
+
+
+def _temperature(job, stage):
+    """K, of the velocities to begin with: a crystal's are given twice what is wanted, as half of it becomes potential energy."""
+    wanted = getattr(getattr(stage, "integrator", None), "temperature", None)
+    if wanted is not None:
+        wanted = float(np.mean(Ramp.of(wanted).at(0.5)))
+    else:
+        given = job.input.system.velocities
+        return float(np.mean(Ramp.of(given.temperature).at(0.0))) if given is not None else 300.0
+    return 2 * wanted if job.input.system.crystal is not None else wanted
 
 
 def _ase(state):

@@ -14,6 +14,7 @@ def mts(
     input: Annotated[str, typer.Argument(help="an input file with a stage that has levels (TOML)")],
     every: Annotated[str, typer.Option("--every", help="outer steps to try, in innermost ones")] = "1,2,4,8",
     picoseconds: Annotated[float, typer.Option("--time", help="length of each run, ps")] = 5.0,
+    single: Annotated[str, typer.Option("--single", help="steps of single stepping to try, in innermost ones")] = "1",
     equilibrate: Annotated[float, typer.Option("--equilibrate", help="ps before the first")] = 2.0,
     temperature: Annotated[float, typer.Option("--temperature", help="K; by default the stage's, or 300")] = 0.0,
     friction: Annotated[float, typer.Option("--friction", help="1/fs; 0 runs NVE")] = 0.0,
@@ -27,12 +28,7 @@ def mts(
     from engine.run import from_file
     from plugins.estimate import outer_steps
 
-    try:
-        steps = [int(k) for k in every.split(",")]
-    except ValueError:
-        raise InputError(f"--every {every}: must be whole numbers such as 1,2,4,8") from None
-    if min(steps) < 1:
-        raise InputError(f"--every {every}: the smallest outer step is 1")
+    steps, singles = _numbers(every, "--every"), _numbers(single, "--single")
     job = from_file(input)
     stage = next((s for s in job.stages if getattr(s, "levels", None) and len(s.levels) > 1), None)
     if stage is None:
@@ -49,6 +45,7 @@ def mts(
         picoseconds,
         equilibrate,
         friction or None,
+        singles=singles,
         say=lambda text: console.print(text, markup=False),
     )
     console.print(found.table(), markup=False)

@@ -4,7 +4,15 @@ From one equilibrated state, every outer step runs for the same physical time, b
 potentials. Measured: speed; drift and fluctuation of the conserved quantity; the radial distribution function and the
 density of states, as rms differences from single stepping in units of their combined statistical error (about 1 where
 they agree: errors come from the two halves of each run); and the resonance limit, predicted (``integrators.resonance``)
-and found.
+and found. Single stepping may be tried at longer steps as well, since what counts is the fastest way to the same drift.
+
+Beside each speed stands what the costs of the levels alone promise: with c the time of the summed forces and c_j that of
+level j, which acts every k_j innermost steps,  k c / Σ_j (k/k_j) c_j:  with two levels, k c / (c_slow + k c_fast).
+
+A bath exchanges energy with a system whose energy, as the integrator conserves it, differs from the true one by O(Δt²);
+after a change of step this difference finds a new mean within a few times 1/friction, and the account moves once by it (by
+3e-4 eV/atom in rock salt at 8 fs). So under Langevin every row runs for 5/friction before anything is measured.
+What drifts after that is true: heat that the integrator makes and the bath takes away, proportional to friction and Δt⁴.
 """
 
 from __future__ import annotations
@@ -30,10 +38,11 @@ WINDOW = 960.0  # fs, the longest lag of the velocities' correlation
 
 @dataclass
 class Row:
-    """One outer step: `every` innermost steps (0 = single stepping), `outer` fs."""
+    """One outer step: `every` innermost steps (0 = single stepping), `outer` fs; speeds are of the first row's."""
 
     every: int
     outer: float
+    formula: float = float("nan")  # speed that costs alone promise
     ns_per_day: float = float("nan")
     speedup: float = float("nan")
     drift: float = float("nan")  # eV/atom/ps
@@ -52,28 +61,31 @@ class Map:
     atoms: int
     period: float  # fs, fastest
     limit: float  # fs, predicted
+    costs: list[float]  # s of the forces of each level, then of their sum
     rows: list[Row]
 
     def table(self):
         head = (
-            f"{'every':>6} {'outer/fs':>9} {'ns/day':>9} {'speed':>7} {'drift eV/atom/ps':>24} "
+            f"{'every':>6} {'outer/fs':>9} {'ns/day':>9} {'speed':>7} {'formula':>7} {'drift eV/atom/ps':>24} "
             f"{'rms eV/atom':>12} {'RDF/σ':>7} {'DOS/σ':>7}"
         )
         lines = [
             f"{self.ensemble}, {self.temperature:.0f} K, {self.atoms} atoms; resonance limit predicted at {self.limit:.1f} fs "
             f"(half the fastest period: {self.period / 2:.1f} fs)",
+            f"forces of the levels, fastest first: {', '.join(f'{1e3 * c:.3g} ms' for c in self.costs[:-1])}; "
+            f"of their sum: {1e3 * self.costs[-1]:.3g} ms",
             head,
         ]
         for r in self.rows:
             name = "single" if r.every == 0 else str(r.every)
             if not r.stable:
-                lines.append(f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {'unstable':>24}")
+                lines.append(f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.formula:7.2f} {'unstable':>24}")
                 continue
             lines.append(
-                f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.drift:13.1e} ± {r.drift_error:8.1e} "
-                f"{r.fluctuation:12.1e} {r.rdf:7.2f} {r.dos:7.2f}"
+                f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.formula:7.2f} "
+                f"{r.drift:13.1e} ± {r.drift_error:8.1e} {r.fluctuation:12.1e} {r.rdf:7.2f} {r.dos:7.2f}"
             )
-        unstable = [r.outer for r in self.rows if not r.stable]
+        unstable = [r.outer for r in self.rows if not r.stable and r.every]
         stable = [r.outer for r in self.rows if r.stable and r.every]
         if unstable:
             lines.append(
@@ -98,12 +110,14 @@ def measure(
     equilibrate=2.0,
     friction=None,
     seconds=1.0,
+    singles=(1,),
     say=lambda text: None,
 ):
     """The Map of `levels` ([{name: weight}], two or more, the last one slow) on `simulation`, which is used up.
 
     timestep : fs, innermost;  every : values for the last level, those of the levels between are as near as they divide;
-    friction : 1/fs for Langevin, None for NVE;  seconds : wall time spent on timing each row
+    friction : 1/fs for Langevin, None for NVE;  seconds : wall time spent on timing each row; singles : steps of single
+    stepping, in innermost ones, the first being what the others are compared with
     """
     if len(levels) < 2:
         raise InputError("a map of outer steps needs a stage with two levels or more")
@@ -123,17 +137,34 @@ def measure(
     }
     sim.set_levels(levels, _every(1, len(levels)))
     limit = resonance.estimate(sim, timestep)[-1]
+    costs = [_cost(sim, level, seconds) for level in range(len(levels))]
+    sim.set_levels([single])
+    costs.append(_cost(sim, 0, seconds))
     rows = []
-    for k in [0, *every]:
-        row = _row(sim, start, k, levels, single, timestep, temperature, friction, picoseconds, seconds)
+    for k, inner in [(0, m) for m in singles] + [(k, 1) for k in every]:
+        row = _row(sim, start, k, levels, single, inner * timestep, temperature, friction, picoseconds, seconds)
+        each = _every(k, len(levels)) if k else None
+        row.formula = k * costs[-1] / sum(k // e * c for e, c in zip(each, costs, strict=False)) if k else inner / singles[0]
         reference = rows[0] if rows else row
         row.speedup = row.ns_per_day / reference.ns_per_day
         if row.stable:
             row.rdf = _distance(row, reference, "rdf")
             row.dos = _distance(row, reference, "dos")
         rows.append(row)
-        say(f"{'single' if k == 0 else k}: {row.ns_per_day:.3g} ns/day{'' if row.stable else ', unstable'}")
-    return Map("NVE" if friction is None else "Langevin", temperature, sim.state.n, limit.period, limit.limit, rows)
+        say(f"{k or 'single'}, {row.outer:g} fs: {row.ns_per_day:.3g} ns/day{'' if row.stable else ', unstable'}")
+    return Map("NVE" if friction is None else "Langevin", temperature, sim.state.n, limit.period, limit.limit, costs, rows)
+
+
+def _cost(sim, level, seconds):
+    """Seconds of the forces of one level at standing atoms."""
+    sim.forces(frozenset(), level)
+    times, left = [], 0.2 * seconds
+    while left > 0 or len(times) < 5:
+        begin = clock()
+        sim.forces(frozenset(), level)
+        times.append(clock() - begin)
+        left -= max(times[-1], 1e-6)
+    return float(np.median(times))
 
 
 def _row(sim, start, k, levels, single, timestep, temperature, friction, picoseconds, seconds):
@@ -146,7 +177,8 @@ def _row(sim, start, k, levels, single, timestep, temperature, friction, picosec
         row = Row(k, sim.integrator.step_length)
         _time(sim, row, seconds)
         _restore(sim, start)
-        _run(sim, row, picoseconds)
+        if row.stable:
+            _run(sim, row, picoseconds, 5 / friction if friction else 0.0)
     return row
 
 
@@ -188,8 +220,8 @@ def _time(sim, row, seconds):
     row.ns_per_day = steps / spent * row.outer * 86400e-6
 
 
-def _run(sim, row, picoseconds):
-    """Energies, RDF and density of states over two halves of a run."""
+def _run(sim, row, picoseconds, settle):
+    """Energies, RDF and density of states over two halves of a run, after `settle` fs."""
     look = max(1, round(8.0 / row.outer))  # steps between looks: 8 fs, or the outer step
     half = max(int(500 * picoseconds / row.outer) // look, 8) * look
     energies, n = [], sim.state.n
@@ -201,6 +233,7 @@ def _run(sim, row, picoseconds):
             s.stop_reason = "the conserved quantity has run away"
 
     try:
+        sim.run(int(settle / row.outer))
         for part in range(2):
             rdf = RadialDistribution(every=look * max(1, round(5 / look)), bins=100, name=f"rdf{part}")
             lags = max(4, min(int(WINDOW / (look * row.outer)) + 1, half // look))

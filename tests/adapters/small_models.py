@@ -6,8 +6,8 @@ import numpy as np
 def mace(path):
     """A MACE model's file."""
     import torch
-    from e3nn import o3
-    from mace import modules
+    from mace import modules  # first: it lets torch read the constants of the old e3nn
+    from e3nn import o3  # isort: skip
 
     torch.manual_seed(3)
     torch.set_default_dtype(torch.float64)

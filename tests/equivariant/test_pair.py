@@ -181,3 +181,49 @@ def test_pairs_that_cannot_be(file, tmp_path):  # noqa: F811
     with pytest.raises(InputError, match="to go on from"):
         together(file, tmp_path / "new").train(quiet=True, resume=True)
     assert isinstance(frames.read(frames.Source([file])), list)
+
+
+def test_the_example_at_small_size(tmp_path, monkeypatch):
+    """examples/water-mts/copper.toml, for fewer epochs; then its run.toml with copper in place of water."""
+    import importlib.util
+    import tomllib
+    from pathlib import Path
+
+    from engine import stages
+    from engine.run import Run
+
+    examples = Path(__file__).resolve().parents[2] / "examples"
+    spec = importlib.util.spec_from_file_location("make", examples / "water-learned/make.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    monkeypatch.chdir(tmp_path)
+    write("copper.xyz", make.frames(20), format="extxyz")
+    table = tomllib.loads((examples / "water-mts/copper.toml").read_text())["stage"][0]
+    table |= {"epochs": 4, "cotrain": table["cotrain"] | {"epochs": 3}}
+    errors = stages.make(table, 0, str(tmp_path)).train(quiet=True)
+    assert errors["validation"].rmse("forces") < 0.9 * errors["small validation"].rmse("forces")
+    raw = tomllib.loads((examples / "water-mts/run.toml").read_text())
+    crystal = dict(structure="fcc", species="Cu", a=3.64)
+    raw["system"] = dict(crystal=crystal, replicate=[3, 3, 3], velocities=dict(temperature=300))
+    raw["stage"][0]["steps"] = 25
+    run = Run(raw, tmp_path, "run.toml")
+    sim = run.build()
+    sim.begin_stage(0, 25)
+    rows = []
+    sim.attach(lambda s: rows.append(s.conserved()[0] / s.state.n), 5, {"energy"})
+    sim.proceed()
+    assert len(rows) == 6 and np.ptp(rows) < 2e-4
+
+
+def test_the_shipped_settings_are_read():
+    """train.toml as it stands: keys, models, and that the two fit each other."""
+    import tomllib
+    from pathlib import Path
+
+    from engine import stages
+    from plugins.equivariant.description import from_dict
+
+    path = Path(__file__).resolve().parents[2] / "examples/water-mts/train.toml"
+    it = stages.make(tomllib.loads(path.read_text())["stage"][0], 0, str(path.parent))
+    small, large = (from_dict(dict(m, species=["H", "O"])) for m in (it.cotrain.model, it.model))
+    assert small.cutoff < large.cutoff and small.zbl and not large.zbl and it.cotrain.weight == 1.0

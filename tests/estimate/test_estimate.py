@@ -10,8 +10,9 @@ import pytest
 from ase.build import bulk
 
 from engine.errors import InputError
-from engine.run import Run
+from engine.run import Run, from_file
 from engine.simulation import Simulation
+from integrators.nve import NVE
 from plugins.estimate import calibration, cards, commands, outer_steps
 from potentials.pair.lennard_jones import LennardJones
 from potentials.pair.morse import Morse
@@ -26,7 +27,7 @@ def argon():
 def line(a=1e-3, b=1e-6, **more):
     sizes = [100, 1000, 10_000]
     return calibration.Calibration(
-        sizes, [a + b * n for n in sizes], [10**8 + 1000 * n for n in sizes], a, b, 0.0, 1e8, 1e3, 7.0, 0.08, 1
+        sizes, [a + b * n for n in sizes], a, b, 0.0, 1e8, 1e3, *more.get("rebuilds", (0.0, 0.0, 0.0)), 7.0, 0.08, 1
     )
 
 
@@ -37,6 +38,8 @@ def test_arithmetic_of_a_prediction():
     assert c.step(10**6) == pytest.approx(1.001)
     assert c.step(10) == pytest.approx(1.01e-3)
     assert c.memory(10**6) == pytest.approx(1.1e9)
+    again = line(rebuilds=(0.02, 1e-4, 1e-6))  # 2 % of the steps times √(ln n) rebuild for 0.1 ms and 1 µs an atom
+    assert again.step(1000) == pytest.approx(2e-3 + 0.02 * np.log(1000) ** 0.5 * 1.1e-3)
     assert c.step(10**6) / c.step(10**6, 4) == pytest.approx(4, rel=0.02)
     assert c.step(1000, 100) > c.step(10)  # messages
     assert c.limit(100).startswith("overhead")
@@ -49,11 +52,25 @@ def test_a_calibration_predicts_what_it_did_not_measure(monkeypatch):
     """From up to 500 atoms to 4000, where nothing was measured: within a factor that a busy machine allows."""
     monkeypatch.setattr(calibration, "clock", time.process_time)
     atoms = bulk("Ar", cubic=True, a=5.3) * (2, 2, 2)
-    found = calibration.calibrate({"lj": argon()}, atoms, 4.0, seconds=0.05, largest=1100, temperature=40)
+    found = calibration.calibrate({"lj": argon()}, atoms, lambda: NVE(4.0), seconds=0.05, largest=1100, temperature=40)
     assert found.sizes[0] == 32 and found.sizes[-1] <= 1100 and found.b > 0
-    direct = calibration.calibrate({"lj": argon()}, atoms * (5, 5, 5), 4.0, seconds=0.05, largest=4000, temperature=40)
+    direct = calibration.calibrate({"lj": argon()}, atoms * (5, 5, 5), lambda: NVE(4.0), seconds=0.05, largest=4000,
+                                   temperature=40)
     assert direct.sizes == [4000]
-    assert found.step(4000) == pytest.approx(direct.seconds[0], rel=0.4)
+    assert found.step(4000) == pytest.approx(direct.step(4000), rel=0.4)
+    assert found.u + found.v > 0
+
+
+def test_rebuilds_are_told_apart():
+    """Of a hot crystal with a thin skin: as many as the domain counts, each dearer than a step without."""
+    from engine.build import state_from_atoms, thermalise
+
+    state = state_from_atoms(bulk("Ar", cubic=True, a=5.3) * (5, 5, 5))
+    thermalise(state, 300, 1)
+    sim = Simulation(state, argon(), NVE(4.0), skin=0.3)
+    found = calibration.step_seconds(sim, 0.2)
+    assert found.steps > 20 and 0.02 < found.rebuilds / found.steps < 0.8
+    assert found.rebuild > 0.2 * found.plain and found.mean > found.plain
 
 
 def test_a_calibration_is_kept(tmp_path, monkeypatch):
@@ -73,6 +90,12 @@ def test_estimate_and_advise(tmp_path, monkeypatch, capsys):
     shutil.copy(path, tmp_path / "input.toml")
     commands.advise([str(path), str(tmp_path / "input.toml")], 1000, 1)
     assert "licence: not stated" in capsys.readouterr().out
+    Path(tmp_path / "mts.toml").write_text((EXAMPLES / "mts-copper" / "input.toml").read_text())
+    asked = []
+    monkeypatch.setattr(calibration, "calibrate", lambda *a, **k: asked.append((a, k)) or line())
+    _, timestep = calibration.for_input(from_file(str(tmp_path / "mts.toml")))
+    assert timestep == 8.0 and asked[0][1]["every"] == [1, 4] and asked[0][1]["levels"][1] == {"eam": 1, "pair": -1}
+    assert asked[0][1]["temperature"] == 600 and asked[0][0][2]().friction == 0.002
     with pytest.raises(InputError, match="--atoms ten"):
         commands._numbers("ten", "--atoms")
 
@@ -122,9 +145,9 @@ def test_levels_between_divide():
 
 def test_maps_that_cannot_be(tmp_path):
     with pytest.raises(InputError, match="no stage has two levels"):
-        commands.mts(str(EXAMPLES / "copper" / "input.toml"), "1,2", 0.1, 0.1, 0.0, 0.0, "", "")
+        commands.mts(str(EXAMPLES / "copper" / "input.toml"), "1,2", 0.1, "1", 0.1, 0.0, 0.0, "", "")
     with pytest.raises(InputError, match="whole numbers"):
-        commands.mts(str(EXAMPLES / "mts-copper" / "input.toml"), "1,x", 0.1, 0.1, 0.0, 0.0, "", "")
+        commands.mts(str(EXAMPLES / "mts-copper" / "input.toml"), "1,x", 0.1, "1", 0.1, 0.0, 0.0, "", "")
 
 
 @pytest.mark.parametrize("name", ["mts-copper", "mts-nacl"])
