@@ -12,7 +12,7 @@ from importlib import metadata
 
 from engine.errors import InputError, nearest
 
-KINDS = ("potentials", "integrators", "barostats", "fields", "updaters", "hooks", "stages", "references", "commands")
+KINDS = ("potentials", "integrators", "barostats", "fields", "updaters", "hooks", "stages", "references", "commands", "forecasts")
 
 _added: dict[tuple[str, str], object] = {}
 
