@@ -39,7 +39,8 @@ def bonds_by_distance(atoms, scale=SCALE, lengths=None) -> Links:
             raise InputError(f"bonds.lengths: '{key}' must name two species, as in \"O-H\"")
         for s in pair:
             if s not in species:
-                raise InputError(f"bonds.lengths: '{key}': no atom is '{s}'{nearest(s, species)}; there are: {', '.join(species)}")
+                raise InputError(f"bonds.lengths: '{key}': no atom is '{s}'{nearest(s, species)}; there are: "
+                                 f"{', '.join(species)}")
         a, b = (int(np.searchsorted(species, s)) for s in pair)
         reach[a, b] = reach[b, a] = length
     if not reach.max(initial=0.0) > 0:
@@ -57,13 +58,13 @@ def bonds_of_file(atoms) -> Links:
     its partners, ``"4(1),7(2)"`` or ``"_"``; between nearest images."""
     if "bonds" not in atoms.arrays:
         raise InputError("bonds.source = 'structure': the file names no bonds; ASE reads them from LAMMPS data files")
-    pairs = []
+    named = []
     for i, text in enumerate(atoms.arrays["bonds"]):
         numbers = re.findall(r"(\d+)\(", str(text))
         if not numbers and str(text).strip("_ "):
             raise InputError(f"the bonds of atom {i} read {text!r}; they must be as in '4(1),7(1)'")
-        pairs += [(i, int(j)) for j in numbers]
-    pairs = np.array(pairs, np.int64).reshape(-1, 2)
+        named += [(i, int(j)) for j in numbers]
+    pairs = np.array(named, np.int64).reshape(-1, 2)
     if pairs.size and pairs.max() >= len(atoms):
         raise InputError(f"the file names a bond to atom {pairs.max()}; atoms run from 0 to {len(atoms) - 1}")
     return nearest_images(atoms, pairs)
@@ -73,7 +74,8 @@ def nearest_images(atoms, pairs) -> Links:
     """Pairs of atom numbers with the shift of the second that brings it nearest to the first."""
     pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
     shifts = np.zeros((len(pairs), 3), np.int64)
-    _shifts(*_geometry(atoms), pairs, shifts)
+    x, cell, inverse, periodic = _geometry(atoms)
+    _shifts(x, cell, inverse, periodic, pairs, shifts)
     return pairs, shifts
 
 
@@ -88,7 +90,8 @@ def links_of_column(atoms, ids) -> Links:
         raise InputError(f"a molecule of {largest} atoms cannot be followed through the boundary for replicate; replicate the "
                          "structure before it is numbered")
     pairs = np.empty((max(len(order) - len(first), 0), 2), np.int64)
-    _trees(*_geometry(atoms), order, np.append(first, len(order)), pairs)
+    x, cell, inverse, periodic = _geometry(atoms)
+    _trees(x, cell, inverse, periodic, order, np.append(first, len(order)), pairs)
     return nearest_images(atoms, pairs)
 
 
@@ -110,7 +113,7 @@ def repeated(links: Links, n, replicate):
     """Pairs (m, 2) of a structure of n atoms repeated as ASE does it: copies of the whole, the last direction fastest."""
     pairs, shifts = links
     counts = np.array(replicate)
-    cells = np.indices(counts).reshape(3, -1).T
+    cells = np.indices(tuple(replicate)).reshape(3, -1).T
     to = (cells[:, None] + shifts) % counts
     number = (to[..., 0] * counts[1] + to[..., 1]) * counts[2] + to[..., 2]
     first = np.arange(len(cells))[:, None] * n + pairs[:, 0]

@@ -189,7 +189,8 @@ class State:
         for name, values in tree["atoms"].items():
             if name not in self.table:
                 self.declare(Attribute(name, values.dtype.type, values.shape[1:]))
-        self.replace(tree["atoms"])
+        n = len(tree["atoms"]["tags"])  # attributes declared since the tree was made begin at their defaults
+        self.replace({name: tree["atoms"].get(name, np.full((n, *a.shape), a.default, a.dtype)) for name, a in self.table.items()})
 
 
 def temperature(kinetic_energy, degrees_of_freedom):

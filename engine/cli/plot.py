@@ -19,8 +19,8 @@ COLUMN = 3.4  # inches, the width of a column of print
 
 def plot(
     output: Annotated[str, typer.Argument(help="the output file of a run (.h5md)")],
-    save: Annotated[str, typer.Option("--save", "-o", help="figure file; the ending says the format")] = None,
-    only: Annotated[list[str], typer.Option(help="'thermo' or the name of an observer; may be repeated")] = None,
+    save: Annotated[str | None, typer.Option("--save", "-o", help="figure file; the ending says the format")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="'thermo' or the name of an observer; may be repeated")] = None,
 ):
     """Draw the thermo table and the observers of a run, one page each in a PDF."""
     from engine.output.screen import console

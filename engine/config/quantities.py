@@ -22,12 +22,16 @@ def convert(value: Any, unit: str) -> Any:
     import pint
 
     text = value.strip()
+    if not text:
+        raise ValueError(f"'{value}' is no number")
     try:
         quantity = _registry().parse_expression(text.replace(" /", " 1/", 1) if " /" in text else text)
     except Exception as error:
         raise ValueError(f"'{value}' cannot be read as a number with a unit") from error
     if not hasattr(quantity, "to"):
         return float(quantity)
+    if quantity.dimensionality.get("[substance]") == -1:  # "1 kJ/mol": of a mole of particles, so of one of them
+        quantity = quantity / _registry().avogadro_constant
     if quantity.dimensionless and not text.rstrip("0123456789.eE+- "):
         return float(quantity.magnitude)
     try:

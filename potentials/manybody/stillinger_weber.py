@@ -10,7 +10,8 @@
 | λ, γ | ``LAM``, ``GAM`` | | A, B, p, q | ``BIG_A``, ``BIG_B``, ``P``, ``Q`` |
 
 Parameters of several elements as in LAMMPS's files: two-body ones, and γ, σ, a of a bond, from the entry (i, j, j);
-λ, ε, cos θ0 of an angle from (i, j, k). The files' last column, a tolerance that shortens the cutoff, is not used.
+λ, ε, cos θ0 of an angle from (i, j, k). The files' last column is LAMMPS's tolerance: where it is positive, a bond ends
+where its exponential exp(σ/(r − aσ)), or with γ there where γ < 1, falls below it (at most 0.01); energies jump there.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from potentials.manybody.lanes import stillinger_weber_lanes
 from potentials.manybody.triplets import read_triplets, table
 
 NAMES = ("epsilon", "sigma", "a", "lambda", "gamma", "cos_theta0", "A", "B", "p", "q", "tol")
-EPS, SIG, CUT, LAM, GAM, COS0, BIG_A, BIG_B, P, Q = range(10)
+EPS, SIG, CUT, LAM, GAM, COS0, BIG_A, BIG_B, P, Q, TOL = range(11)
 
 
 def stillinger_weber(kind, count, vectors, distances, kinds, parameters, gradient):
@@ -64,6 +65,14 @@ def stillinger_weber(kind, count, vectors, distances, kinds, parameters, gradien
     return energy
 
 
+def _reach(pairs):
+    """How far (T, T) bonds of parameters (T, T, 11) reach, Å: aσ, or with a tolerance aσ + min(γ, 1) σ/ln(tolerance)."""
+    tolerance = np.minimum(pairs[..., TOL], 0.01)
+    wanted = tolerance > 0
+    shortened = np.minimum(pairs[..., GAM], 1.0) * pairs[..., SIG] / np.log(np.where(wanted, tolerance, 0.5))
+    return pairs[..., SIG] * pairs[..., CUT] + np.where(wanted, shortened, 0.0)
+
+
 @dataclass
 class StillingerWeber(SitePotential):
     """file : parameters in the format of LAMMPS's ``pair_style sw``."""
@@ -82,7 +91,13 @@ class StillingerWeber(SitePotential):
                              "depend on their order")
         if not np.array_equal(values[..., [EPS, LAM, COS0]], values.transpose(0, 2, 1, 3)[..., [EPS, LAM, COS0]]):
             raise InputError(f"{self.label}: {self.file}: the parameters of an angle depend on the order of its ends")
-        return pairs[..., SIG] * pairs[..., CUT], values
+        cutoffs = _reach(pairs)
+        if not np.array_equal(cutoffs, cutoffs.T):
+            raise InputError(f"{self.label}: {self.file}: the tolerance ends a bond earlier at one of its atoms than at the other")
+        if not (cutoffs > 0).all():
+            raise InputError(f"{self.label}: {self.file}: a bond has no length: sigma and a must be positive, or its tolerance "
+                             "is too large")
+        return cutoffs, values
 
     def lanes(self, parameters):
         standard = parameters[0, 0, 0, P] == 4.0 and parameters[0, 0, 0, Q] == 0.0

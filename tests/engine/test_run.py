@@ -146,6 +146,19 @@ def test_mdanalysis_opens_the_trajectory(tmp_path, monkeypatch):
     assert np.allclose(last.forces, run.simulation.forces.total("forces")[order] * kJ, atol=1e-2)
 
 
+@pytest.mark.filterwarnings("error")
+def test_mdanalysis_opens_it_without_a_warning_as_the_docs_say(tmp_path, monkeypatch):
+    pytest.importorskip("MDAnalysis")
+    run = prepare(tmp_path, monkeypatch, INPUT.replace("steps = 60", "steps = 10").replace("steps = 40", "steps = 10"))
+    run.execute(quiet=True)
+    text = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
+    names = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    universe = names["universe"]
+    assert universe.select_atoms("element Cu").n_atoms == 108 and len(universe.trajectory) == 3
+    assert universe.atoms.total_mass() == pytest.approx(run.simulation.mass_per_system()[0], rel=1e-6)
+
+
 def test_same_input_twice_is_the_same_run(tmp_path, monkeypatch):
     for name in ("a", "b"):
         prepare(tmp_path / name, monkeypatch).execute(quiet=True)

