@@ -1,6 +1,6 @@
 """The suite on several ranks: ``mpiexec -n 2 python -m pytest``.
 
-All ranks go through the same tests in the same order. A test marked ``ranks``, and every contract test of a potential, runs on
+All ranks go through the same tests in the same order. A test marked ``ranks``, and every contract test, runs on
 all of them together: what it simulates is spread over ranks, and its ``tmp_path`` is one folder for all. It passes if it passes
 everywhere. All other tests are of serial runs: they are dealt out in turns, and see a process without a launcher.
 Rank 0 reports; a rank that stays away from a common test ends all with that test's name.
@@ -42,7 +42,7 @@ class Lockstep:
     def pytest_collection_modifyitems(self, config, items):
         mine, others, turn = [], [], 0
         for item in items:
-            together = issubclass(getattr(item, "cls", None) or object, engine.testing.PotentialContract)
+            together = issubclass(getattr(item, "cls", None) or object, engine.testing.Contract)
             if together:
                 item.add_marker("ranks")
             if not item.get_closest_marker("ranks"):
@@ -82,13 +82,13 @@ class Lockstep:
         while not request.Test():
             time.sleep(1e-4)
             if time.monotonic() > end:
-                print(f"rank {self.comm.rank}: another rank did not come to the end of {item.nodeid}", file=sys.__stderr__, flush=True)
+                self._say(f"another rank did not come to the end of {item.nodeid}")
                 self.comm.abort(1)
         return int(total[0])
 
     def pytest_runtest_logreport(self, report):
         if report.failed and self.comm.rank:
-            print(f"rank {self.comm.rank}: {report.nodeid} ({report.when})\n{report.longreprtext}", file=sys.__stderr__, flush=True)
+            self._say(f"{report.nodeid} ({report.when})\n{report.longreprtext}")
 
     def pytest_sessionfinish(self, session, exitstatus):
         failed = sum(self.communicator.allgather(session.testsfailed))
@@ -96,3 +96,6 @@ class Lockstep:
             session.exitstatus = 1
         if self.comm.rank == 0 and failed > session.testsfailed:
             print(f"\n{failed - session.testsfailed} failed on other ranks", file=sys.__stderr__)
+
+    def _say(self, text):
+        print(f"rank {self.comm.rank}: {text}", file=sys.__stderr__, flush=True)

@@ -13,6 +13,7 @@ import rank_runs
 from rank_launch import HERE, mpiexec
 
 from engine.output import checkpoint, tree
+from engine.parallel import Serial
 
 pytestmark = pytest.mark.mpi
 
@@ -69,6 +70,28 @@ def test_one_file_as_in_a_serial_run(serial, three):
     assert (serial / "whole/run.thermo.txt").read_bytes() == (three / "whole/run.thermo.txt").read_bytes()
 
 
+def test_frames_in_pieces_are_the_same_frames(three, tmp_path):
+    task("in_pieces", tmp_path, 3)
+    same(three / "whole", tmp_path)
+    with h5py.File(tmp_path / "run.h5md") as file:
+        assert file["particles/trajectory/position/value"].chunks[1] == 50
+
+
+def test_a_rank_reads_its_own_part_of_a_checkpoint(three):
+    """All ranks' trees are there, and each rank reads its own."""
+    found = checkpoint.newest(three / "whole/run.h5md")
+    assert sorted(found["trees"]) == ["0", "1", "2"]
+    tags = np.concatenate([t["state"]["atoms"]["tags"] for t in found["trees"].values()])
+    assert (np.sort(tags) == np.arange(108)).all()
+
+    class Second(Serial):
+        rank, size = 1, 3
+
+    mine = checkpoint.newest(three / "whole/run.h5md", Second())
+    assert list(mine["trees"]) == ["1"] and mine["step"] == found["step"]
+    assert np.array_equal(mine["trees"]["1"]["domain"]["reference"], found["trees"]["1"]["domain"]["reference"])
+
+
 def test_resume_on_as_many_ranks_is_bitwise(three):
     same(three / "whole", three / "parts")
 
@@ -114,6 +137,7 @@ def test_command_line_under_mpiexec(tmp_path):
     (tmp_path / "input.toml").write_text(rank_runs.INPUT.replace("steps = 60", "steps = 6").replace("steps = 40", "steps = 4"))
     done = mpiexec(2, "-m", "engine", "run", "input.toml", cwd=tmp_path)
     assert done.stdout.count("temperature [K]") <= 2
+    assert "2 ranks" in done.stdout and "in communication" in done.stdout and "in output" in done.stdout
     assert tree.load(checkpoint.paths(tmp_path / "run.h5md")[0])["ranks"] == 2
     again = mpiexec(2, "-m", "engine", "run", "input.toml", cwd=tmp_path, check=False)
     assert again.returncode == 2 and again.stderr.count("--force") == 1, again.stderr
