@@ -40,7 +40,7 @@ class Simulation:
     levels : [{name: weight}] with `every` [int]: multiple time steps, the fastest first
     hooks, updaters : lists, acted on in their order
     seed : 64-bit key of every random number of the run
-    skin : Å
+    skin : Å beyond the cutoff that lists reach, or "auto": chosen while running
     precision : "double", or "mixed": single precision inside potentials that know how, sums in double precision
     """
 

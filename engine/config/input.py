@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
@@ -137,7 +137,8 @@ class RunTable(Table):
     precision: Literal["double", "mixed"] = "double"
     device: Literal["cpu", "gpu"] = "cpu"
     max_time: str | None = Field(None, description="hours:minutes:seconds")
-    skin: Length | None = Field(None, ge=0, description="Å beyond the cutoff that lists reach")
+    skin: Annotated[Length, Field(ge=0)] | Literal["auto"] | None = Field(
+        None, description="Å beyond the cutoff that lists reach, or \"auto\": chosen while running, from counted work")
     tune: Literal["counted", "clock"] = "counted"
 
     @field_validator("max_time")

@@ -8,19 +8,23 @@ from engine.domain.balance import Balance
 from engine.domain.ghosts import ghosts_for, peers
 from engine.domain.halo import Halo, connect
 from engine.domain.migration import migrate
+from engine.domain.skin import SkinTuner
 from engine.errors import PhysicsError
+from engine.kernels.team import team_for
 from engine.neighbors import Neighbors
 from engine.neighbors.bins import bin_atoms
 
+START = 0.15  # of the cutoff: the skin that a tuner begins with
+SORT_EVERY = 10  # rebuilds: atoms are soon neighbors in memory again
 FARTHEST = 1e8  # Å; an atom further away has exploded, or come from a file that is wrong
 
 
-@njit(cache=True)
-def _largest_move(x, reference, strain, origin, system):
-    """Largest squared distance of an owned atom from the affine image of its place at the last rebuild; NaN counts
-    as infinitely far."""
+@njit(cache=True, nogil=True)
+def _largest_move(begin, end, x, reference, strain, origin, system, farthest):
+    """In farthest[0] the largest squared distance of an owned atom from the affine image of its place at the last
+    rebuild; NaN counts as infinitely far."""
     worst = 0.0
-    for i in range(x.shape[0]):
+    for i in range(begin, end):
         m = strain[system[i]]
         o = origin[system[i]]
         u, v, w = reference[i, 0] - o[0], reference[i, 1] - o[1], reference[i, 2] - o[2]
@@ -30,24 +34,58 @@ def _largest_move(x, reference, strain, origin, system):
             d2 += move * move
         if not d2 <= worst:
             worst = d2 if d2 == d2 else np.inf
-    return worst
+    farthest[0] = worst
+
+
+@njit(cache=True)
+def _first_lost(x, farthest):
+    """The first atom that is further away than anything can be, or not a number; −1: none."""
+    for i in range(x.shape[0]):
+        if not (abs(x[i, 0]) < farthest and abs(x[i, 1]) < farthest and abs(x[i, 2]) < farthest):
+            return i
+    return -1
+
+
+@njit(cache=True)
+def _wrap_into(x, system, cells, inverse, origin, periodic, images):
+    """Bring atoms into their cells along periodic directions and count what that takes in `images`."""
+    moves = np.zeros(3, np.int32)
+    for i in range(x.shape[0]):
+        s = system[i]
+        u, v, w = x[i, 0] - origin[s, 0], x[i, 1] - origin[s, 1], x[i, 2] - origin[s, 2]
+        moved = False
+        for d in range(3):
+            moves[d] = 0
+            if periodic[d]:
+                moves[d] = np.int32(np.floor(u * inverse[s, 0, d] + v * inverse[s, 1, d] + w * inverse[s, 2, d]))
+                moved |= moves[d] != 0
+        if moved:
+            for d in range(3):
+                x[i, d] -= moves[0] * cells[s, 0, d] + moves[1] * cells[s, 1, d] + moves[2] * cells[s, 2, d]
+                images[i, d] += moves[d]
 
 
 class Domain:
     """Owns the halo and the lists of one brick; under MPI also says which brick that is.
 
-    cutoff : Å, the largest of all potentials;  skin : Å beyond it, half of which an atom may move before a rebuild
+    cutoff : Å, the largest of all potentials;  skin : Å beyond it, half of which an atom may move before a rebuild, or
+        "auto": chosen while running (``engine.domain.skin``)
     balance : what work is counted by when bricks are placed, "counted" (repeatable) or "clock"
     """
 
     def __init__(self, state, cutoff, skin=1.0, sort=True, balance="counted"):
-        self.state, self.cutoff, self.skin, self.sort = state, float(cutoff), float(skin), sort
+        self.state, self.cutoff, self.sort = state, float(cutoff), sort
+        self.tuner = SkinTuner() if skin == "auto" else None
+        self.skin = float(START * self.cutoff if self.tuner else skin)
+        self.built_at = 0  # step of the last rebuild
+        self.farthest = 0.0  # Å that an atom of this rank had moved since then when last looked at
         self.balance = Balance(balance) if state.comm.size > 1 else None
         self.rebuilds = 0
         self.neighbors: Neighbors | None = None
         self.halo: Halo | None = None
         self._reference = None  # (n_all, 3) positions at the last rebuild
         self._cells = None
+        self.moved = None  # Å², how far an operator that has looked found atoms from `start`; good for the next refresh only
 
     # -- the one call that a force evaluation makes ---------------------------------------------------------------
     def refresh(self):
@@ -60,16 +98,33 @@ class Domain:
 
     def outdated(self):
         """Has any atom of this rank moved so far that the lists may miss a pair?"""
-        state = self.state
+        state, moved, self.moved = self.state, self.moved, None
         if self.neighbors is None or len(self._reference) != state.n_all:
             return True
-        strain = np.linalg.solve(self._cells, state.cells)
-        shrink = np.abs(strain - np.eye(3)).sum((1, 2)).max()
+        strain, shrink = np.broadcast_to(np.eye(3), state.cells.shape), 0.0
+        if not self._same_cells():
+            strain = np.linalg.solve(self._cells, state.cells)
+            shrink = np.abs(strain - np.eye(3)).sum((1, 2)).max()
         allowed = 0.5 * (self.skin - shrink * (self.cutoff + self.skin))
         if allowed <= 0:
             return True
-        moved = _largest_move(state.positions[: state.n], self._reference, strain, state.origin, state.system)
+        if moved is None:
+            strain = np.ascontiguousarray(strain)
+            team = team_for(state.n)
+            found = np.zeros((team.size, 1))
+            team(_largest_move, team.cuts(state.n), state.positions, self._reference, strain, state.origin, state.system,
+                 private=(found,))
+            moved = found.max()
+        self.farthest = float(np.sqrt(moved))
         return not moved <= allowed * allowed
+
+    def start(self):
+        """Places at the last rebuild, (n_all, 3), if the cell is still what it was then, else None: whoever moves atoms may
+        measure how far they are from there as it does so, and leave the largest square in `moved`."""
+        return self._reference if self.neighbors is not None and self._same_cells() else None
+
+    def _same_cells(self):
+        return self._cells.tobytes() == self.state.cells.tobytes()
 
     def invalidate(self):
         """Force a rebuild at the next refresh (atoms were inserted, or moved at will)."""
@@ -79,9 +134,8 @@ class Domain:
     def rebuild(self):
         """Wrap, migrate, sort, find ghosts, forget the lists. Collective."""
         state = self.state
-        sane = (np.abs(state.positions[: state.n]) < FARTHEST).all(1)
-        if not sane.all():
-            bad = int(np.argmin(sane))
+        bad = _first_lost(state.positions[: state.n], FARTHEST)
+        if bad >= 0:
             place = f"{state.positions[bad].tolist()} Å" if np.isfinite(state.positions[bad]).all() else "not a number"
             raise PhysicsError(
                 f"step {state.step}: the position of atom {int(state.tags[bad])} ({state.species_names[state.species[bad]]}) "
@@ -94,10 +148,14 @@ class Domain:
             fractional = state.fractional()
             self.balance.place(self, fractional, work)
             migrate(state, self.balance.bricks.owners(fractional, state.system[: state.n]))
-        if self.sort:
+        if self.tuner is not None:
+            self.tuner.measure(state.comm.max(self.farthest), state.step - self.built_at)
+            self.skin = self.tuner.choose(self)
+        if self.sort and self.rebuilds % SORT_EVERY == 0:
             self._sort()
         self._connect()
         self.rebuilds += 1
+        self.built_at, self.farthest = state.step, 0.0
 
     def _span_open_directions(self):
         state = self.state
@@ -113,13 +171,8 @@ class Domain:
     def _wrap(self):
         """Bring owned atoms into their cells along periodic directions, remembering the images."""
         state = self.state
-        moves = np.floor(state.fractional()).astype(np.int32)
-        moves[:, ~state.periodic] = 0
-        moved = np.flatnonzero(moves.any(1))
-        if len(moved):
-            shift = np.einsum("ni,nij->nj", moves[moved], state.cells[state.system[moved]])
-            state.positions[moved] -= shift
-            state.images[moved] += moves[moved]
+        inverse = cells_.inverse(state.cells)
+        _wrap_into(state.positions[: state.n], state.system, state.cells, inverse, state.origin, state.periodic, state.images)
 
     def _sort(self):
         """Order owned atoms by place, so that neighbors in space are neighbors in memory."""
@@ -158,7 +211,10 @@ class Domain:
 
     # -- persistence ------------------------------------------------------------------------------------------------
     def state_dict(self):
-        tree = {"built": self.neighbors is not None, "skin": self.skin, "rebuilds": self.rebuilds}
+        tree = {"built": self.neighbors is not None, "skin": self.skin, "rebuilds": self.rebuilds,
+                "built_at": self.built_at}
+        if self.tuner is not None:
+            tree["tuner"] = self.tuner.state_dict()
         if not tree["built"]:
             return tree
         tree |= {"reference": self._reference[: self.state.n], "cells": self._cells}
@@ -167,7 +223,9 @@ class Domain:
     def load_state_dict(self, tree):
         """Rebuild the lists from the positions of the last rebuild, then go on from the present ones."""
         state = self.state
-        self.skin, self.rebuilds = float(tree["skin"]), int(tree["rebuilds"])
+        self.skin, self.rebuilds, self.built_at = float(tree["skin"]), int(tree["rebuilds"]), int(tree["built_at"])
+        if self.tuner is not None and "tuner" in tree:
+            self.tuner.load_state_dict(tree["tuner"])
         if not tree["built"]:
             return
         if self.balance:

@@ -8,45 +8,67 @@ direction, with no relaying between neighbors. Receives are posted first; images
 while messages travel.
 """
 
+import math
 import time
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
+from engine.kernels.team import team_for
+
 FORWARD, REVERSE, SETUP = 11, 12, 13  # message tags
 
 
-@njit(cache=True)
-def _shifted(positions, rows, shift, system, cells, out):
-    for g in range(rows.shape[0]):
+@njit(cache=True, nogil=True)
+def _shifted(begin, end, positions, rows, shift, system, cells, out):
+    for g in range(begin, end):
         i = rows[g]
         h = cells[system[i]]
         for d in range(3):
             out[g, d] = positions[i, d] + shift[g, 0] * h[0, d] + shift[g, 1] * h[1, d] + shift[g, 2] * h[2, d]
 
 
-@njit(cache=True)
-def _take(array, rows, out):
-    for g in range(rows.shape[0]):
+@njit(cache=True, nogil=True)
+def _take(begin, end, array, rows, out):
+    for g in range(begin, end):
         i = rows[g]
         for d in range(array.shape[1]):
             out[g, d] = array[i, d]
 
 
-@njit(cache=True)
-def _add(array, rows, values):
-    for g in range(rows.shape[0]):
+@njit(cache=True, nogil=True)
+def _add(begin, end, array, rows, values):
+    for g in range(begin, end):
         i = rows[g]
         for d in range(array.shape[1]):
             array[i, d] += values[g, d]
+
+
+def _share(kernel, *arguments, rows):
+    """Have threads take parts of rows."""
+    team = team_for(len(rows))
+    team(kernel, team.cuts(len(rows)), *arguments)
+
+
+def _add_to(array, rows, values):
+    """array[rows] += values; an atom's contributions stand one after the other and are added by one thread."""
+    team = team_for(len(rows))
+    cuts = team.cuts(len(rows))
+    if team.size > 1:
+        cuts = cuts.copy()
+        for t in range(1, team.size):
+            while 0 < cuts[t] < len(rows) and rows[cuts[t]] == rows[cuts[t] - 1]:
+                cuts[t] += 1
+        cuts = np.maximum.accumulate(cuts)
+    team(_add, cuts, array, rows, values)
 
 
 def _rows(array):
     """A view (rows, width): exchanges write into it."""
     if not array.flags.c_contiguous:
         raise ValueError("an array that is exchanged must be contiguous")
-    return array.reshape(len(array), int(np.prod(array.shape[1:])))
+    return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
 @dataclass
@@ -89,10 +111,10 @@ class Halo:
             if self.peers:
                 messages.receive(x)
                 buffer = self._buffer(x)
-                _shifted(x, self.rows, self.row_shift, system, cells, buffer)
+                _share(_shifted, x, self.rows, self.row_shift, system, cells, buffer, rows=self.rows)
                 messages.send(buffer)
             images = len(self.owner)
-            _shifted(x, self.owner, self.shift[:images], system, cells, x[self.n : self.n + images])
+            _share(_shifted, x, self.owner, self.shift[:images], system, cells, x[self.n : self.n + images], rows=self.owner)
 
     def forward(self, array):
         """Fill the ghost rows of `array` (n_all, ...) with their owners' rows."""
@@ -101,9 +123,9 @@ class Halo:
             if self.peers:
                 messages.receive(flat)
                 buffer = self._buffer(flat)
-                _take(flat, self.rows, buffer)
+                _share(_take, flat, self.rows, buffer, rows=self.rows)
                 messages.send(buffer)
-            _take(flat, self.owner, flat[self.n : self.n + len(self.owner)])
+            _share(_take, flat, self.owner, flat[self.n : self.n + len(self.owner)], rows=self.owner)
 
     def reverse(self, array):
         """Add the ghost rows of `array` (n_all, ...) to their owners' rows."""
@@ -113,10 +135,11 @@ class Halo:
                 buffer = self._buffer(flat)
                 messages.receive_back(buffer)
                 messages.send_back(flat)
-            _add(flat, self.owner, flat[self.n : self.n + len(self.owner)])
+            _add_to(flat, self.owner, flat[self.n : self.n + len(self.owner)])
             if self.peers:
                 messages.wait()
-                _add(flat, self.rows, buffer)  # in the order of ranks, whatever order messages came in
+                for peer in self.peers:  # in the order of ranks, whatever order messages came in
+                    _add_to(flat, self.rows[peer.send], buffer[peer.send])
 
     def _buffer(self, array):
         key = array.shape[1], array.dtype

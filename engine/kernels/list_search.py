@@ -10,6 +10,7 @@ from numba import njit
 
 from engine.domain.halo import positive
 from engine.kernels.simd import compress, count, lanes, load, store
+from engine.kernels.team import team_for
 
 WIDTH, PADDING = 8, 16
 LEFT_OUT, COUNTED, BY_TAG_ROLE = 0, 1, 2    # roles of a ghost: its pairs belong to the other end, here, or tags decide
@@ -96,6 +97,22 @@ def search(x, system, tags, key, by_tag, sorted_x, sorted_row, sorted_key, low, 
     return total
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _search_part(begin, end, x, system, tags, key, by_tag, sorted_x, sorted_row, sorted_key, low, counts, width, first, start,
+                 half, radius, offsets, indices, total):
+    total[0] = search(x, system, tags, key, by_tag, sorted_x, sorted_row, sorted_key, low, counts, width, first, start, half,
+                      radius, begin, end, offsets, indices, 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _join(begin, end, offsets, indices, own_offsets, own_indices, before):
+    """Put what a thread has found for atoms begin … end − 1 behind the entries of the atoms before them."""
+    for i in range(begin, end):
+        offsets[i + 1] = before[0] + own_offsets[i + 1]
+    for k in range(own_offsets[end]):
+        indices[before[0] + k] = own_indices[k]
+
+
 class ListBuilder:
     """Makes Verlet lists; remembers how long they were, so that they are rarely made twice."""
 
@@ -111,14 +128,30 @@ class ListBuilder:
         sorted_row, sorted_key = np.empty(len(x) + WIDTH, np.int32), np.empty(len(x) + WIDTH, np.int32)
         arrange(x, bins.order, key, sorted_x, sorted_row, sorted_key)
         by_tag = bool(half and (role == BY_TAG_ROLE).any())
-        offsets = np.empty(n + 1, np.int64)
-        room = self._room.get((half, radius, n), 1024 + n * (24 if half else 48))
+        team = team_for(n)
+        cuts = team.cuts(n)
+        offsets, totals = np.empty((team.size, n + 1), np.int64), np.zeros((team.size, 1), np.int64)
+        room = self._room.get((half, radius, n, team.size), 1024 + n * (24 if half else 48) // team.size)
         while True:
-            indices = np.empty(room + WIDTH + PADDING, np.int32)
-            total = search(x, system, tags, key, by_tag, sorted_x, sorted_row, sorted_key, bins.low, bins.counts,
-                           bins.width, bins.first, bins.start, half, radius, 0, n, offsets, indices, 0)
-            if total <= room:
-                self._room[half, radius, n] = total + total // 16 + 1024
-                indices[total:total + PADDING] = 0
-                return offsets, indices[:total], indices[:total + PADDING]
-            room = total + WIDTH
+            indices = np.empty((team.size, room + WIDTH + PADDING), np.int32)
+            team(_search_part, cuts, x, system, tags, key, by_tag, sorted_x, sorted_row, sorted_key, bins.low, bins.counts,
+                 bins.width, bins.first, bins.start, half, radius, private=(offsets, indices, totals))
+            longest = int(totals.max())
+            if longest <= room:
+                break
+            room = longest + WIDTH
+        self._room[half, radius, n, team.size] = longest + longest // 16 + 1024
+        return self._joined(team, cuts, offsets, indices, totals[:, 0])
+
+    def _joined(self, team, cuts, offsets, indices, totals):
+        """What the threads have found, as one list."""
+        total = int(totals.sum())
+        if team.size == 1:
+            offsets, indices = offsets[0], indices[0]
+        else:
+            own_offsets, own_indices = offsets, indices
+            offsets, indices = np.zeros(len(offsets[0]), np.int64), np.empty(total + PADDING, np.int32)
+            before = (np.cumsum(totals) - totals)[:, None]
+            team(_join, cuts, offsets, indices, private=(own_offsets, own_indices, before))
+        indices[total:total + PADDING] = 0
+        return offsets, indices[:total], indices[:total + PADDING]

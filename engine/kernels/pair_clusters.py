@@ -20,6 +20,7 @@ from engine.kernels.specialize import specialize
 from engine.kernels.team import ALONE, team_for
 
 REACH = 0.4     # of the skin, by which the pruned list reaches beyond the cutoff
+ZERO, ONE, TWO, THREE = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
 SNAP = 0.25     # Å; cluster centres of mixed precision are multiples of it, so that their differences are exact
 
 TEMPLATE = '''
@@ -153,19 +154,21 @@ def _pack(begin, end, x, rows, width, centres, packed, reference, farthest):
     """Positions into lanes, relative to the clusters' centres (clusters, 3) if there are any; in farthest[0] how far,
     squared, an atom is at most from its place in `reference`."""
     relative = centres.shape[0] > 0
-    most = 0.0
+    flat, w, most = x.ravel(), np.uint64(width), 0.0
     cx = cy = cz = 0.0
-    for cluster in range(begin, end):
+    for cluster in range(np.uint64(begin), np.uint64(end)):     # unsigned, so that no index is looked at for its sign
         if relative:
             cx, cy, cz = np.float64(centres[cluster, 0]), np.float64(centres[cluster, 1]), np.float64(centres[cluster, 2])
-        for lane in range(width):
-            i = rows[cluster * width + lane]
-            if i >= 0:
-                o = cluster * 3 * width + lane
-                px, py, pz = x[i, 0] - cx, x[i, 1] - cy, x[i, 2] - cz
-                packed[o], packed[o + width], packed[o + 2 * width] = px, py, pz
-                dx, dy, dz = px - reference[o], py - reference[o + width], pz - reference[o + 2 * width]
-                most = max(most, dx * dx + dy * dy + dz * dz)
+        for lane in range(w):
+            row = rows[cluster * w + lane]
+            if row >= 0:
+                i, o = THREE * np.uint64(row), cluster * THREE * w + lane
+                px, py, pz = flat[i] - cx, flat[i + ONE] - cy, flat[i + TWO] - cz
+                packed[o], packed[o + w], packed[o + TWO * w] = px, py, pz
+                dx, dy, dz = px - reference[o], py - reference[o + w], pz - reference[o + TWO * w]
+                d2 = dx * dx + dy * dy + dz * dz
+                if d2 > most:
+                    most = d2
     farthest[0] = most
 
 
@@ -183,8 +186,8 @@ def _centre(begin, end, packed, width, snap, centres, relative):
 @njit(forceinline=True, error_model="numpy")
 def _total(parts, k):
     """Sum over threads, in their order."""
-    total = parts[0, k]
-    for t in range(1, parts.shape[0]):
+    total = parts[ZERO, k]
+    for t in range(ONE, np.uint64(parts.shape[0])):
         total += parts[t, k]
     return total
 
@@ -192,14 +195,15 @@ def _total(parts, k):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _unpack(begin, end, F, rows, width, forces):
     """Add forces F (threads, lanes) of clusters to those of atoms."""
-    for cluster in range(begin, end):
-        for lane in range(width):
-            i = rows[cluster * width + lane]
-            if i >= 0:
-                o = cluster * 3 * width + lane
-                forces[i, 0] += _total(F, o)
-                forces[i, 1] += _total(F, o + width)
-                forces[i, 2] += _total(F, o + 2 * width)
+    flat, w = forces.ravel(), np.uint64(width)
+    for cluster in range(np.uint64(begin), np.uint64(end)):
+        for lane in range(w):
+            row = rows[cluster * w + lane]
+            if row >= 0:
+                i, o = THREE * np.uint64(row), cluster * THREE * w + lane
+                flat[i] += _total(F, o)
+                flat[i + ONE] += _total(F, o + w)
+                flat[i + TWO] += _total(F, o + TWO * w)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

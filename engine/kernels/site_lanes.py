@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from engine.kernels import compiled
+from engine.kernels.team import team_for
 
 LANES = 8
 ROOM = 20       # registers of scratch for each bond
@@ -30,8 +31,8 @@ site = njit(error_model="numpy")(function)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def compute(from_atom, to_atom, records, offsets, indices, longest, cutoff2, parameters, force,
-            energy, want_energy):
+def compute(from_atom, to_atom, records, offsets, indices, longest, cutoff2, parameters, energy, want_energy, force):
+    force[:] = 0.0
     dummy = np.int32(records.shape[0] // 4 - 1)
     rows = np.empty((longest + 16) * 8, np.int32)
     found, centres = np.empty(longest + 16, np.int32), np.empty(8, np.int32)
@@ -88,25 +89,24 @@ def compute(from_atom, to_atom, records, offsets, indices, longest, cutoff2, par
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def pack(x, far, records):
-    """Records (n_all + 1, 4) of positions; the last one is far from everything."""
-    for i in range(x.shape[0]):
+def pack(begin, end, x, records):
+    """Records (rows, 4) of positions."""
+    for i in range(begin, end):
         records[i, 0], records[i, 1], records[i, 2], records[i, 3] = x[i, 0], x[i, 1], x[i, 2], 0.0
-    for d in range(4):
-        records[x.shape[0], d] = far
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def unpack(force, x, system, forces, virial, want_virial):
-    """Add forces of all rows, and from ghosts' own forces the virial W_ab = Σ r_a F_b."""
-    for i in range(x.shape[0]):
-        for a in range(3):
-            forces[i, a] += force[i, a]
-    if want_virial:
-        for i in range(x.shape[0]):
-            for a in range(3):
-                for b in range(3):
-                    virial[system[i], a, b] += x[i, a] * force[i, b]
+def unpack(begin, end, force, x, system, forces, want_virial, virial):
+    """Add forces (threads, 4 rows) and, from ghosts' own forces, the virial W_ab = Σ r_a F_b."""
+    for i in range(begin, end):
+        for b in range(3):
+            f = force[0, 4 * i + b]
+            for t in range(1, force.shape[0]):
+                f += force[t, 4 * i + b]
+            forces[i, b] += f
+            if want_virial:
+                for a in range(3):
+                    virial[system[i], a, b] += x[i, a] * f
 
 
 class LanesDriver:
@@ -120,16 +120,21 @@ class LanesDriver:
     def compute(self, atoms, neighbors, halo, needs, out):
         """Add energies, forces and virial."""
         x, system, n, n_all = atoms.positions, atoms.system, atoms.n, atoms.n_all
+        team = team_for(n)
         csr = neighbors.full(self.cutoff)
         longest = neighbors.derived(("longest full row", self.cutoff), lambda: int(np.diff(csr.offsets).max(initial=0)))
-        records, force = np.empty((n_all + 1, 4)), np.zeros((n_all + 1, 4))
-        pack(x, 1e6 + abs(neighbors.reference).max(initial=0.0), records)
-        want_energy = bool(needs & {"energy", "atom_energy"})
+        cuts = neighbors.derived(("full cuts", self.cutoff, team),
+                                 lambda: team.balanced(csr.offsets[:-1], csr.offsets[1:], LANES))
+        far = neighbors.derived("far", lambda: 1e6 + abs(neighbors.reference).max(initial=0.0))
+        records, force = np.empty((n_all + 1, 4)), np.empty((team.size, 4 * (n_all + 1)))
+        team(pack, team.cuts(n_all), x, records)
+        records[-1] = far       # from everything
+        want_energy, want_virial = bool(needs & {"energy", "atom_energy"}), "virial" in needs
         energy = np.zeros(n if want_energy else 0)
-        self._compute(0, n, records.ravel(), csr.offsets, csr.padded, longest, self.cutoff**2, self.parameters,
-                      force.ravel(), energy, want_energy)
-        want_virial = "virial" in needs
-        unpack(force, x, system, out.forces, out.virial if want_virial else np.zeros((1, 3, 3)), want_virial)
+        team(self._compute, cuts, records.ravel(), csr.offsets, csr.padded, longest, self.cutoff**2, self.parameters, energy,
+             want_energy, private=(force,))
+        team.add_up(unpack, team.cuts(n_all), force, x, system, out.forces, want_virial,
+                    into=out.virial if want_virial else np.zeros((1, 3, 3)))
         if "energy" in needs:
             np.add.at(out.energy, system[:n], energy)
         if "atom_energy" in needs:

@@ -16,6 +16,7 @@ import threading
 from functools import lru_cache
 
 import numpy as np
+from numba import njit
 
 from engine.kernels import compiled, handoff
 
@@ -71,13 +72,13 @@ class Team:
             self._cuts[key] = np.minimum(bounds, rows).astype(np.int64)
         return self._cuts[key]
 
-    def balanced(self, start, stop):
-        """Bounds of parts of rows with about equal numbers of entries, row i having stop[i] − start[i] of them."""
+    def balanced(self, start, stop, unit=1):
+        """Bounds, multiples of `unit`, of parts of rows with about equal numbers of entries: row i has stop[i] − start[i]."""
         rows = len(start)
         if self.size == 1 or rows == 0:
             return self.cuts(rows)
         done = np.cumsum(stop - start + ROW)
-        cuts = np.searchsorted(done, done[-1] * np.arange(self.size + 1) / self.size)
+        cuts = np.searchsorted(done, done[-1] * np.arange(self.size + 1) / self.size) // unit * unit
         cuts[-1] = rows
         return cuts
 
@@ -89,6 +90,13 @@ class Team:
         parts = np.zeros((self.size, *into.shape))
         self(kernel, cuts, *shared, private=(parts,))
         into += parts.sum(0)
+
+    def total(self, parts):
+        """Sums over members of parts (size, ...), in parts[0]."""
+        if self.size > 1:
+            flat = parts.reshape(self.size, parts[0].size)
+            self(_sum, self.cuts(flat.shape[1]), flat)
+        return parts[0]
 
     def _start(self):
         self._words = np.zeros(handoff.WORDS + handoff.WORD, np.int64)
@@ -112,6 +120,13 @@ class Team:
     def forget(self):
         """In a forked process: there are no members here."""
         self._members = []
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum(begin, end, parts):
+    for t in range(1, parts.shape[0]):
+        for k in range(begin, end):
+            parts[0, k] += parts[t, k]
 
 
 @lru_cache(None)

@@ -70,7 +70,7 @@ class EmbeddedAtom(Potential):
         atom_virial, want_atom_virial = (out.atom_virial, True) if "atom_virial" in needs else (NONE3, False)
         kernels.densities(x, species, n, csr.offsets, csr.indices, cutoff2, self._per_r, self._f, rho)
         halo.reverse(rho)
-        kernels.embed(rho, species, system, n, self._per_rho, self._F, slope, energy, atom_energy, want_energy, want_atom)
+        kernels.embed(0, n, rho, species, system, self._per_rho, self._F, slope, atom_energy, want_energy, want_atom, energy)
         halo.forward(slope)
         kernels.forces(
             x, species, system, n, csr.offsets, csr.indices, cutoff2, self._per_r, self._f, self._rphi, slope,

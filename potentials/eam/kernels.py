@@ -29,11 +29,11 @@ def densities(x, species, n, offsets, indices, cutoff2, per_r, f, rho):
         rho[i] += total
 
 
-@njit(cache=True, error_model="numpy")
-def embed(rho, species, system, n, per_rho, F, slope, energy, atom_energy, want_energy, want_atom):
+@njit(cache=True, nogil=True, error_model="numpy")
+def embed(begin, end, rho, species, system, per_rho, F, slope, atom_energy, want_energy, want_atom, energy):
     """dF/dρ into slope (n,), energies added; beyond the last density F goes on linearly."""
     last = F.shape[1] - 1
-    for i in range(n):
+    for i in range(begin, end):
         s = max(rho[i] * per_rho, 0.0)
         m = min(int(s), last)
         p = min(s - m, 1.0)

@@ -3,6 +3,7 @@ import numpy as np
 
 from engine.kernels.simd import register_bits
 from engine.kernels.specialize import specialize
+from engine.kernels.team import team_for
 from potentials.eam import kernels, kernels_simd
 
 FIXED_RANGE = 2.0**28       # how much of a 32-bit integer the atoms' extent takes
@@ -35,43 +36,55 @@ class FastPasses:
         self.table = table.astype(self.real).ravel()
         compiled = specialize(kernels_simd, WIDTH=self.width, MIXED=self.mixed, SPECIES=len(F))
         self.densities, self.forces = compiled.densities, compiled.forces
-        self._near = np.empty(0, np.int32)
+        self._buffers = {}
 
     def compute(self, atoms, neighbors, halo, needs, out):
         """Add energy, forces and virial."""
         x, species_here, system, n, n_all = atoms.positions, atoms.species, atoms.system, atoms.n, atoms.n_all
+        team = team_for(n)
         csr = neighbors.half(self.cutoff)
         species = neighbors.derived("species and one more", lambda: np.append(species_here, np.int32(0)))
+        cuts = neighbors.derived(("half cuts", self.cutoff, team), lambda: team.balanced(csr.offsets[:-1], csr.offsets[1:]))
         longest = neighbors.derived(("longest half row", self.cutoff), lambda: int(np.diff(csr.offsets).max(initial=0)))
-        room = len(csr.indices) + (n + 4) * self.width
-        if len(self._near) < room:
-            self._near = np.empty(room + room // 16, np.int32)
-        near_start = np.empty(n + 1, np.int64)
-        records, scale = self._records(x, neighbors)
-        rho, slope = np.zeros(n_all + 1), np.empty(n_all)
-        flat = records.ravel()
-        self.densities(n, flat, scale, csr.offsets, csr.padded, species, self.cutoff2, self.per_r, self.table, self.rows,
-                       rho, self._near, near_start, np.empty(kernels_simd.BATCH * (longest + 2 * self.width), self.real))
+        near = self._buffer("near", len(csr.indices) + (n + 4) * self.width, np.int32)
+        near_stop = np.empty(n, np.int64)
+        records, scale = self._records(team, x, neighbors)
+        flat, slope = records.ravel(), np.empty(n_all)
+        rho = self._buffer("rho", (team.size, n_all + 1))
+        team(self.densities, cuts, flat, scale, csr.offsets, csr.padded, species, self.cutoff2, self.per_r, self.table,
+             self.rows, near, near_stop, longest, private=(rho,))
+        rho = team.total(rho)
         halo.reverse(rho[:n_all])
-        energy = out.energy if "energy" in needs else np.zeros(1)
-        kernels.embed(rho, species, system, n, self.per_rho, self.F, slope, energy, energy, "energy" in needs, False)
+        want_energy, energy = "energy" in needs, out.energy if "energy" in needs else np.zeros(1)
+        team.add_up(kernels.embed, team.cuts(n), rho, species, system, self.per_rho, self.F, slope, energy, want_energy, False,
+                    into=energy)
         halo.forward(slope)
-        kernels_simd.put_slopes(slope, records.view(np.float32) if self.mixed else records)
-        force = np.zeros((n_all + 1, 4))
-        self.forces(n, flat, scale, self._near, near_start, species, system, self.cutoff2, self.per_r, self.table,
-                    self.rows, slope, force.ravel(), energy, "energy" in needs)
+        team(kernels_simd.put_slopes, team.cuts(n_all), slope, records.view(np.float32) if self.mixed else records)
+        force, pairs = self._buffer("force", (team.size, 4 * (n_all + 1))), np.empty((team.size, len(energy)))
+        team(self.forces, cuts, flat, scale, csr.offsets, near, near_stop, species, system, self.cutoff2, self.per_r, self.table,
+             self.rows, slope, want_energy, private=(force, pairs))
+        if want_energy:
+            energy += pairs.sum(0)
         virial = out.virial if "virial" in needs else np.zeros((1, 3, 3))
-        kernels_simd.unpack(force, x, system, out.forces, virial, "virial" in needs)
+        team.add_up(kernels_simd.unpack, team.cuts(n_all), force, x, system, out.forces, "virial" in needs, into=virial)
 
-    def _records(self, x, neighbors):
-        """Position records and the length that a unit of them stands for."""
+    def _buffer(self, name, shape, dtype=float):
+        """An uninitialised array that is kept from step to step."""
+        size = int(np.prod(shape))
+        if name not in self._buffers or self._buffers[name].size < size:
+            self._buffers[name] = np.empty(size + size // 16, dtype)
+        return self._buffers[name][:size].reshape(shape)
+
+    def _records(self, team, x, neighbors):
+        """Position records and the length that a unit of them stands for; the last record is far from everything."""
+        records = self._buffer("records", (len(x) + 1, 4), np.int32 if self.mixed else float)
         if not self.mixed:
-            records = np.empty((len(x) + 1, 4))
-            kernels_simd.pack(x, records)
+            team(kernels_simd.pack, team.cuts(len(x)), x, records)
+            records[-1] = 1e6, 1e6, 1e6, 0.0
             return records, 1.0
         low, extent = neighbors.derived(("extent", self.cutoff), lambda: self._extent(neighbors))
-        records = np.empty((len(x) + 1, 4), np.int32)
-        kernels_simd.pack_fixed(x, low, FIXED_RANGE / extent, records)
+        team(kernels_simd.pack_fixed, team.cuts(len(x)), x, low, FIXED_RANGE / extent, records)
+        records[-1] = 2**30, 2**30, 2**30, 0
         return records, extent / FIXED_RANGE
 
     def _extent(self, neighbors):

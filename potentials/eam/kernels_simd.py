@@ -45,43 +45,40 @@ inlined = njit(forceinline=True, error_model="numpy")
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def pack(x, records):
-    """Records (n_all + 1, 4) of positions; the last one is far from everything."""
-    for i in range(x.shape[0]):
+def pack(begin, end, x, records):
+    """Records (rows, 4) of positions."""
+    for i in range(begin, end):
         records[i, 0], records[i, 1], records[i, 2], records[i, 3] = x[i, 0], x[i, 1], x[i, 2], 0.0
-    for d in range(4):
-        records[x.shape[0], d] = 1e6 if d < 3 else 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def pack_fixed(x, low, per_length, records):
-    """The same as 32-bit integers, x = low + record / per_length; the last one is as far off as can be."""
-    for i in range(x.shape[0]):
+def pack_fixed(begin, end, x, low, per_length, records):
+    """The same as 32-bit integers, x = low + record / per_length."""
+    for i in range(begin, end):
         for d in range(3):
             records[i, d] = np.int32(np.rint((x[i, d] - low[d]) * per_length))
         records[i, 3] = 0
-    for d in range(4):
-        records[x.shape[0], d] = 2**30 if d < 3 else 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def put_slopes(slope, records):
+def put_slopes(begin, end, slope, records):
     """dF/dρ (n_all,) into the fourth place of floating-point records (rows, 4)."""
-    for i in range(slope.shape[0]):
+    for i in range(begin, end):
         records[i, 3] = slope[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def unpack(force, x, system, forces, virial, want_virial):
-    """Add forces of all rows and, from ghosts' own forces, the virial W_ab = Σ r_a F_b."""
-    for i in range(x.shape[0]):
-        for a in range(3):
-            forces[i, a] += force[i, a]
-    if want_virial:
-        for i in range(x.shape[0]):
-            for a in range(3):
-                for b in range(3):
-                    part = 0.5 * x[i, a] * force[i, b]
+def unpack(begin, end, force, x, system, forces, want_virial, virial):
+    """Add forces (threads, 4 rows) and, from ghosts' own forces, the virial W_ab = Σ r_a F_b."""
+    for i in range(begin, end):
+        for b in range(3):
+            f = force[0, 4 * i + b]
+            for t in range(1, force.shape[0]):
+                f += force[t, 4 * i + b]
+            forces[i, b] += f
+            if want_virial:
+                for a in range(3):
+                    part = 0.5 * x[i, a] * f
                     virial[system[i], a, b] += part
                     virial[system[i], b, a] += part
 
@@ -112,22 +109,29 @@ def species_rows(species, neighbors, k, own, rows, m, place):
         store(place, 0, m + (kinds + np.int32(own * SPECIES)) * np.int32(rows))
 
 
+@inlined
+def near_begin(offsets, i):
+    """Where atom i's neighbors inside the cutoff begin: there is room for all of its list."""
+    return offsets[i] + i * WIDTH
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def densities(n, records, scale, offsets, indices, species, cutoff2, per_r, table, rows, rho, near, near_start,
-              distances):
-    """Add densities to rho (n_all + 1,), species as long, and store neighbors inside the cutoff, of atom i
-    near[near_start[i]:near_start[i + 1]], padded to whole registers with row n_all. `distances` has room for BATCH times
-    the longest list and 2 WIDTH."""
+def densities(begin, end, records, scale, offsets, indices, species, cutoff2, per_r, table, rows, near, near_stop, room,
+              rho):
+    """Densities that atoms begin … end − 1 give and receive into rho (n_all + 1,), species as long, and their neighbors
+    inside the cutoff, of atom i near[near_begin(offsets, i):near_stop[i]], padded to whole registers with row n_all;
+    `room`: of the longest list."""
+    distances = np.empty(BATCH * (room + 2 * WIDTH), real)
+    rho[:] = 0.0
     dummy = np.int32(rho.shape[0] - 1)
     r2max, far, step, last = real(cutoff2), splat(real(cutoff2), WIDTH), real(per_r), splat(real(rows - 1), WIDTH)
     place, counts = np.empty(WIDTH, np.int32), np.empty(BATCH, np.int64)
     unit = real(scale)
-    k = 0
-    for batch in range(0, n, BATCH):
-        stop = min(batch + BATCH, n)
+    for batch in range(begin, end, BATCH):
+        stop = min(batch + BATCH, end)
         at_distance = 0
         for i in range(batch, stop):
-            near_start[i] = k
+            k = near_begin(offsets, i)
             x, y, z = (splat(records[4 * i], WIDTH), splat(records[4 * i + 1], WIDTH),
                        splat(records[4 * i + 2], WIDTH))
             c = 0
@@ -144,12 +148,12 @@ def densities(n, records, scale, offsets, indices, species, cutoff2, per_r, tabl
             store(near, k + c, splat(dummy, WIDTH))
             store(distances, at_distance + c, far)
             counts[i - batch] = c
-            k += (c + WIDTH - 1) // WIDTH * WIDTH
+            near_stop[i] = k + (c + WIDTH - 1) // WIDTH * WIDTH
             at_distance += (c + WIDTH - 1) // WIDTH * WIDTH
         at_distance = 0
         for i in range(batch, stop):
             total = splat(0.0, WIDTH)
-            here = near_start[i]
+            here = near_begin(offsets, i)
             for q in range(0, counts[i - batch], WIDTH):
                 r2 = load(distances, at_distance + q, WIDTH)
                 _, p, m = interval(r2, step, last, place)
@@ -163,22 +167,23 @@ def densities(n, records, scale, offsets, indices, species, cutoff2, per_r, tabl
                 add_lanes(rho, near, here + q, to_float64(given))
             rho[i] += hsum(total)
             at_distance += (counts[i - batch] + WIDTH - 1) // WIDTH * WIDTH
-    near_start[n] = k
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def forces(n, records, scale, near, near_start, species, system, cutoff2, per_r, table, rows, slope, force, energy,
-           want_energy):
-    """Add pair and embedding forces to force (n_all + 1, 4), flat, and pair energies to energy (S,)."""
+def forces(begin, end, records, scale, offsets, near, near_stop, species, system, cutoff2, per_r, table, rows, slope,
+           want_energy, force, energy):
+    """Pair and embedding forces of atoms begin … end − 1 and their neighbors into force (n_all + 1, 4), flat, and pair
+    energies into energy (S,)."""
+    force[:], energy[:] = 0.0, 0.0
     r2max, far, step, last = real(cutoff2), splat(real(cutoff2), WIDTH), real(per_r), splat(real(rows - 1), WIDTH)
     zero, double_zero = splat(real(0), WIDTH), splat(0.0, WIDTH)
     place = np.empty(WIDTH, np.int32)
     unit = real(scale)
-    for i in range(n):
+    for i in range(begin, end):
         x, y, z = (splat(records[4 * i], WIDTH), splat(records[4 * i + 1], WIDTH), splat(records[4 * i + 2], WIDTH))
         slope_i = splat(real(slope[i]), WIDTH)
         fx, fy, fz, pairs = double_zero, double_zero, double_zero, double_zero
-        for k in range(near_start[i], near_start[i + 1], WIDTH):
+        for k in range(near_begin(offsets, i), near_stop[i], WIDTH):
             X, Y, Z, slope_j = load_rows(records, near, k, WIDTH, 4, 0)
             if MIXED:
                 slope_j = reinterpret(slope_j)
