@@ -45,8 +45,9 @@ def main():
     used = comm.sum(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) * 1024 / comm.sum(state.n)
     ghosts, atoms = comm.sum(state.n_ghost), comm.sum(state.n)
     if comm.rank == 0:
-        print(f"{atoms} atoms on {comm.size} ranks ({ghosts} ghosts): {used:.0f} bytes an atom at the peak, {seconds:.3f} s a step "
-              f"({atoms / seconds / 1e6:.2f} M atom-step/s), energy changed by {drift / atoms:.1e} eV an atom")
+        print(f"{atoms} atoms on {comm.size} ranks ({ghosts} ghosts): {used:.0f} bytes an atom at the peak, "
+              f"{seconds:.3f} s a step ({atoms / seconds / 1e6:.2f} M atom-step/s), energy changed by "
+              f"{drift / atoms:.1e} eV an atom")
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ def main():
         meanwhile = median(exchange(comm, mine, theirs, 10 * alone) for _ in range(200))
         left = comm.max(meanwhile) / comm.max(alone)
         if comm.rank == 0:
-            print(f"{size / 1e3:6.0f} kB: {1e6 * alone:5.0f} us; after computing for {1e7 * alone:6.0f} us {1e6 * meanwhile:5.0f} us "
-                  f"are left ({left:.0%})", flush=True)
+            print(f"{size / 1e3:6.0f} kB: {1e6 * alone:5.0f} us; after computing for {1e7 * alone:6.0f} us "
+                  f"{1e6 * meanwhile:5.0f} us are left ({left:.0%})", flush=True)
 
 
 if __name__ == "__main__":
