@@ -18,15 +18,16 @@ def check(
     import json
     import resource
 
+    from engine.memory import forecast
     from engine.output.screen import console, duration, rate
     from engine.run import from_file
 
     job = from_file(input)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sim = job.build()
     state = sim.state
     console.print(json.dumps(job.described(), indent=2, default=str, ensure_ascii=False), markup=False)
     job.rehearse()
+    needed = forecast(sim)
     seconds = _seconds_of_a_step(sim)
     pairs = {f"{kind} list of {cutoff:g} Å": len(csr.indices) for (kind, cutoff), csr in sim.domain.neighbors._lists.items()}
     steps = sum(stage.steps for stage in job.stages)
@@ -36,13 +37,29 @@ def check(
     if "molecules" in state.table or len(state.exclusions):
         console.print(f"molecules            {_molecules(state)}")
     console.print(f"neighbors            {pairs or 'no lists'}", markup=False)
-    console.print(f"memory               {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
     console.print(f"forces               {1e3 * seconds:.3f} ms a step")
-    console.print(f"predicted            about {duration(seconds * 1.15 * steps)} for {steps} steps "
-                  f"({rate(1, seconds * 1.15, state.n, getattr(sim.integrator, 'step_length', None))})")
+    step, memory, how = _forecast(job, state.n) or (1.15 * seconds, None, "from the forces alone")
+    memory = memory or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    console.print(f"memory               {memory / 1e6:.0f} MB")
+    console.print(f"  by part            {needed}")
+    console.print(f"predicted            about {duration(step * steps)} for {steps} steps "
+                  f"({rate(1, step, state.n, getattr(sim.integrator, 'step_length', None))}; {how})", markup=False)
     if ranks > 1:
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        _plan(sim, ranks, network, seconds, before / 1024, (used - before) / 1024 / state.n_all, console)
+        _plan(sim, ranks, network, seconds, needed, console)
+
+
+def _forecast(job, atoms):
+    """(s a step, bytes, limited by) from the first registered forecast that can say it of this input, or None."""
+    from engine import registry
+    from engine.errors import InputError, PhysicsError
+
+    for name in registry.names("forecasts"):
+        try:
+            seconds, memory, limit = registry.get("forecasts", name)(job, atoms)
+        except (InputError, PhysicsError):  # such as an open direction, which a calibration cannot replicate
+            continue
+        return seconds, memory, f"{name}; limited by {limit}"
+    return None
 
 
 def _seconds_of_a_step(sim):
@@ -76,14 +93,15 @@ def _molecules(state):
     parts = []
     if "molecules" in state.table:
         sizes = np.bincount(state.molecules[state.molecules >= 0])
-        parts.append(f"{len(sizes)} of {' to '.join(map(str, sorted({sizes.min(), sizes.max()})))} atoms" if len(sizes) else "none")
+        span = " to ".join(map(str, sorted({sizes.min(initial=10**9), sizes.max(initial=0)})))
+        parts.append(f"{len(sizes)} of {span} atoms" if len(sizes) else "none")
     if len(state.exclusions):
         parts.append(f"{len(state.exclusions)} pairs excluded")
     return ", ".join(parts)
 
 
-def _plan(sim, ranks, network, seconds, base, per_row, console):
-    """Atoms, ghosts, memory and predicted communication of a run on `ranks` ranks; base MB and per_row MB an atom."""
+def _plan(sim, ranks, network, seconds, needed, console):
+    """Atoms, ghosts, memory and predicted communication of a run on `ranks` ranks; `needed`: the memory of one."""
     from engine.domain import plan
     from engine.errors import InputError, nearest
 
@@ -94,11 +112,12 @@ def _plan(sim, ranks, network, seconds, base, per_row, console):
     exchanging = any(p.capabilities().reach != "local" for p in sim.potentials.values())
     compute, talk = plan.step_time(plan.NETWORKS[network], ranks, found.atoms.max(), found.remote.max(), found.peers.max(),
                                    seconds / max(state.n, 1), rounds=3 if exchanging else 2)
-    memory = base + per_row * (found.atoms.max() + found.ghosts.max())
+    share = needed.share(found.atoms.max() / max(state.n, 1), (found.atoms.max() + found.ghosts.max()) / max(state.n_all, 1))
     console.print(f"on {ranks} ranks")
     console.print(f"  atoms a rank       {found.atoms.min()} to {found.atoms.max()}, imbalance "
                   f"{found.atoms.max() / found.atoms.mean():.3f}{', some ranks are empty' if found.atoms.min() == 0 else ''}")
-    console.print(f"  ghosts a rank      {found.ghosts.max()} at most, {found.remote.max()} from up to {found.peers.max()} other ranks")
-    console.print(f"  memory a rank      about {memory:.0f} MB at most (and the whole structure once, while it is read)")
+    console.print(f"  ghosts a rank      {found.ghosts.max()} at most, {found.remote.max()} from up to {found.peers.max()} "
+                  "other ranks")
+    console.print(f"  memory a rank      {share}")
     console.print(f"  a step             {1e3 * compute:.3f} ms computing, {1e3 * talk:.3f} ms in communication ({network}): "
                   f"efficiency {seconds / ranks / (compute + talk):.2f}")
