@@ -21,12 +21,19 @@ FORWARD, REVERSE, SETUP = 11, 12, 13  # message tags
 
 
 @njit(cache=True, nogil=True)
-def _shifted(begin, end, positions, rows, shift, system, cells, out):
+def _displacements(begin, end, rows, shift, system, cells, out):
+    for g in range(begin, end):
+        h = cells[system[rows[g]]]
+        for d in range(3):
+            out[g, d] = shift[g, 0] * h[0, d] + shift[g, 1] * h[1, d] + shift[g, 2] * h[2, d]
+
+
+@njit(cache=True, nogil=True)
+def _displaced(begin, end, positions, rows, displacements, out):
     for g in range(begin, end):
         i = rows[g]
-        h = cells[system[i]]
         for d in range(3):
-            out[g, d] = positions[i, d] + shift[g, 0] * h[0, d] + shift[g, 1] * h[1, d] + shift[g, 2] * h[2, d]
+            out[g, d] = positions[i, d] + displacements[g, d]
 
 
 @njit(cache=True, nogil=True)
@@ -98,6 +105,7 @@ class Halo:
         self.row_shift = row_shift
         self.sent = 0  # bytes sent, forward and back
         self._buffers = {}
+        self._cells = self._displaced = None
 
     @property
     def local(self):
@@ -106,15 +114,28 @@ class Halo:
 
     def forward_positions(self, state):
         """Bring ghost positions up to date with their owners and the present cells."""
-        x, system, cells = state.positions, state.system, state.cells
+        x, images = state.positions, len(self.owner)
         with _Messages(self, FORWARD) as messages:
             if self.peers:
                 messages.receive(x)
+            sent, own = self._displacements(state)
+            if self.peers:
                 buffer = self._buffer(x)
-                _share(_shifted, x, self.rows, self.row_shift, system, cells, buffer, rows=self.rows)
+                _share(_displaced, x, self.rows, sent, buffer, rows=self.rows)
                 messages.send(buffer)
-            images = len(self.owner)
-            _share(_shifted, x, self.owner, self.shift[:images], system, cells, x[self.n : self.n + images], rows=self.owner)
+            _share(_displaced, x, self.owner, own, x[self.n : self.n + images], rows=self.owner)
+
+    def _displacements(self, state):
+        """shift @ cell of what is sent (m, 3) and of own images (l, 3), made anew when the cells have changed."""
+        if self._cells is None or not np.array_equal(self._cells, state.cells):
+            self._cells = state.cells.copy()
+            made = []
+            for rows, shift in ((self.rows, self.row_shift), (self.owner, self.shift[: len(self.owner)])):
+                made.append(np.empty((len(rows), 3)))
+                if len(rows):
+                    _share(_displacements, rows, shift, state.system, self._cells, made[-1], rows=rows)
+            self._displaced = made
+        return self._displaced
 
     def forward(self, array):
         """Fill the ghost rows of `array` (n_all, ...) with their owners' rows."""

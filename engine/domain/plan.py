@@ -1,6 +1,6 @@
 """What a run on N ranks would be: bricks, ghosts and messages counted on the whole state, and a model of their cost.
 
-    t_step = c n_max + r (m (o + λ) + b/β) + λ_a ⌈log₂ N⌉
+    t_step = c n_max + r (m (o + λ) + b/β + p g) + λ_a ⌈log₂ N⌉
 
 | symbol | meaning | name here |
 |---|---|---|
@@ -9,6 +9,7 @@
 | m, o | peers of a rank, and what one message costs the processor | ``peers``, ``OVERHEAD`` |
 | λ, β | latency and bandwidth for each rank | ``Network`` |
 | b | bytes that a rank sends in a round | ``ghosts`` × ``bytes_per_ghost`` |
+| g, p | ghosts that come from other ranks, and the processor's time to pack or add one | ``ghosts``, ``PACK`` |
 | λ_a | a hop of the reduction that votes on rebuilding: latency and overhead | |
 """
 
@@ -22,6 +23,7 @@ from engine.domain.ghosts import ghosts_for, peers
 from engine.parallel import Serial
 
 OVERHEAD = 2e-6  # s of the processor for one message from Python (posting, packing's call)
+PACK = 2e-9  # s for a ghost in a round; fitted, as the above, by ``python -m benchmarks.ranks_halo``
 SAMPLE = 48  # ranks whose ghosts are counted where there are more
 
 
@@ -84,5 +86,5 @@ def step_time(network, ranks, atoms, ghosts, peers, seconds_per_atom, bytes_per_
     """(compute, communication) in seconds a step, by the model above; ghosts: those that other ranks send."""
     if ranks == 1:
         return seconds_per_atom * atoms, 0.0
-    messages = rounds * (peers * (OVERHEAD + network.latency) + ghosts * bytes_per_ghost / network.bandwidth)
+    messages = rounds * (peers * (OVERHEAD + network.latency) + ghosts * (bytes_per_ghost / network.bandwidth + PACK))
     return seconds_per_atom * atoms, messages + (network.latency + OVERHEAD) * np.ceil(np.log2(ranks))
