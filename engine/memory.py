@@ -39,7 +39,8 @@ class Memory:
 
 def forecast(simulation) -> Memory:
     """Of a simulation that has evaluated its forces once, in this process."""
-    sim, seen = simulation, set()
+    sim = simulation
+    seen: set[int] = set()
     counted = {
         "state": held(sim.state, seen),
         "lists": held([sim.domain, Neighbors._builder], seen),

@@ -78,7 +78,8 @@ def _check_levels(levels, where):
     for k, level in enumerate(levels):
         place = f"{where}.levels[{k}]"
         if not isinstance(level, dict) or set(level) != {"every", "potentials"} or not isinstance(level["potentials"], dict):
-            raise InputError(f"{place}: must have just 'every' and 'potentials', such as {{ every = 4, potentials = {{ slow = 1 }} }}")
+            raise InputError(f"{place}: must have just 'every' and 'potentials', such as "
+                             "{ every = 4, potentials = { slow = 1 } }")
         every = level["every"]
         if not isinstance(every, int) or every < 1 or (previous and every % previous):
             raise InputError(f"{place}.every = {every!r}: must be a whole multiple of the level before it")
