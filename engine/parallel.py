@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 import warnings
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -35,7 +36,14 @@ class Serial:
     rank = 0
     size = 1
     node_ranks = 1  # how many ranks share this node's cores
-    busy = 0.0  # s spent in communication: packing, messages, and waiting for slower ranks
+    busy = 0.0  # s spent in communication: packing, messages, waiting for slower ranks; migration and new plans
+
+    @contextmanager
+    def communicating(self):
+        """All that happens inside is communication's time."""
+        before, begin = self.busy, time.perf_counter()
+        yield
+        self.busy = before + time.perf_counter() - begin
 
     def sum(self, value):
         """Sum of a number or an array (any shape) over ranks; the same bits on all of them."""

@@ -145,9 +145,10 @@ class Domain:
         self._span_open_directions()
         self._wrap()
         if self.balance:
-            fractional = state.fractional()
-            self.balance.place(self, fractional, work)
-            migrate(state, self.balance.bricks.owners(fractional, state.system[: state.n]))
+            with state.comm.communicating():
+                fractional = state.fractional()
+                self.balance.place(self, fractional, work)
+                migrate(state, self.balance.bricks.owners(fractional, state.system[: state.n]))
         if self.tuner is not None:
             self.tuner.measure(state.comm.max(self.farthest), state.step - self.built_at)
             self.skin = self.tuner.choose(self)
@@ -198,8 +199,9 @@ class Domain:
                 return ghosts_for(fractional, system, bricks.low[rank], bricks.high[rank], bricks.first[rank],
                                   bricks.last[rank], margin, state.periodic, rank == comm.rank, guess)
 
-            self.halo = connect(
-                n, seen(comm.rank), {int(r): seen(r) for r in peers(bricks, comm.rank, margin, state.periodic)}, comm)
+            with comm.communicating():
+                others = {int(r): seen(r) for r in peers(bricks, comm.rank, margin, state.periodic)}
+                self.halo = connect(n, seen(comm.rank), others, comm)
         state.resize_ghosts(len(self.halo.shift))
         for name, attribute in state.table.items():
             if attribute.ghosts and name != "positions":
