@@ -1,7 +1,7 @@
 """All comparisons by name; each is a function of (quick, say) that gives rows."""
 import os
 
-from benchmarks import matter, memory, neighbor_lists, startup
+from benchmarks import matter, memory, neighbor_lists, particle_mesh, startup
 from benchmarks.race import race
 
 
@@ -30,6 +30,7 @@ ALL = {
     "copper": _races(matter.copper, (20, 63), ("double", "mixed")),
     "stillinger-weber": _races(lambda: matter.silicon("Stillinger-Weber"), (16,), ("double",)),
     "tersoff": _races(lambda: matter.silicon("Tersoff"), (16,), ("double",)),
+    "particle-mesh": particle_mesh.run,
     "lists": neighbor_lists.run,
     "memory": memory.run,
     "startup": startup.run,

@@ -101,7 +101,17 @@ class Inputs:
     time: float = 0.0
 
 
-class Potential:
+class Stateful:
+    """Run-time state that a checkpoint keeps; most parts have none."""
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, tree: dict):
+        pass
+
+
+class Potential(Stateful):
     """Energy and its derivatives of a configuration; a dataclass whose fields are its input keys.
 
     precision : of the run, set before `bind`; with "mixed" a potential may use single precision inside, never in sums
@@ -142,16 +152,6 @@ class Field:
     def gradient(self, time) -> np.ndarray | None:
         """(3, 3) ∂E_a/∂x_b in V/Å² at `time` in fs, symmetric; None where the field is uniform."""
         return None
-
-
-class Stateful:
-    """Run-time state that a checkpoint keeps; most parts have none."""
-
-    def state_dict(self) -> dict:
-        return {}
-
-    def load_state_dict(self, tree: dict):
-        pass
 
 
 class Hook(Stateful):

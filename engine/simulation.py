@@ -303,6 +303,7 @@ class Simulation:
             "domain": self.domain.state_dict(),
             "integrator": self.integrator.state_dict(),
             "account": dict(self.account.entries),
+            "potentials": {name: part.state_dict() for name, part in self.potentials.items()},
             "updaters": {name: part.state_dict() for name, part in _named(self.updaters)},
             "hooks": {name: part.state_dict() for name, part in _named(self.hooks)},
             "electric": self.electric.state_dict() if self.electric is not None else {},
@@ -331,6 +332,8 @@ class Simulation:
         self.account.entries = {name: np.array(value) for name, value in tree["account"].items()}
         if self.electric is not None:
             self.electric.load_state_dict(tree["electric"])
+        for name, part in self.potentials.items():
+            part.load_state_dict(tree.get("potentials", {}).get(name, {}))
         for group in ("updaters", "hooks"):
             for name, part in _named(getattr(self, group)):
                 if name in tree[group]:

@@ -40,8 +40,8 @@ def _polynomial(coefficients, which, t):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def spread(x, rows, sources, origin, inverse, points, low, whole, size, coefficients, mesh):
-    """Add the sources of atoms `rows` to the flat mesh; atoms outside of it are left out, and get NaN from `interpolate`.
+def spread(begin, end, x, rows, sources, origin, inverse, points, low, whole, size, coefficients, mesh):
+    """Add the sources of atoms rows[begin:end] to the flat mesh; atoms outside of it are left out, and get NaN back.
 
     x (n_all, 3) Å; sources (n_all,); inverse (3, 3) of the cell; points (3,) of the whole mesh; low, size (3,): the
     brick's first point and numbers of points; whole (3,): does it hold all points of a direction, so that atoms wrap?
@@ -49,7 +49,7 @@ def spread(x, rows, sources, origin, inverse, points, low, whole, size, coeffici
     wx, wy = np.empty(LANES), np.empty(LANES)
     index, t = np.empty(3, np.int64), np.empty(3)
     n1, n2 = size[1], size[2]
-    for r in range(rows.shape[0]):
+    for r in range(begin, end):
         i = rows[r]
         if not _place(x, i, origin, inverse, points, low, whole, size, index, t):
             continue
@@ -64,14 +64,14 @@ def spread(x, rows, sources, origin, inverse, points, low, whole, size, coeffici
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def interpolate(x, rows, sources, origin, inverse, points, low, whole, size, coefficients, mesh, potential, forces):
-    """What the mesh has at atoms `rows`: put into potential (rows,) if that has room, and its gradient per Å times the
+def interpolate(begin, end, x, rows, sources, origin, inverse, points, low, whole, size, coefficients, mesh, potential, forces):
+    """What the mesh has at atoms rows[begin:end]: put into potential (rows,) if that has room, and its gradient per Å times the
     source taken from forces (n_all, 3), if those have."""
     wx, wy, sx, sy = np.empty(LANES), np.empty(LANES), np.empty(LANES), np.empty(LANES)
     index, t = np.empty(3, np.int64), np.empty(3)
     n1, n2 = size[1], size[2]
     values, slopes = potential.shape[0] > 0, forces.shape[0] > 0
-    for r in range(rows.shape[0]):
+    for r in range(begin, end):
         i = rows[r]
         if not _place(x, i, origin, inverse, points, low, whole, size, index, t):
             if values:

@@ -20,6 +20,7 @@ from engine.config.quantities import Length, quantity
 from engine.contracts import Capabilities, Potential
 from engine.errors import InputError
 from engine.kernels.specialize import specialize
+from engine.kernels.team import team_for
 from potentials.mesh import kernels, settings
 from potentials.mesh.influence import Influence
 from potentials.mesh.splines import lanes_of, polynomials
@@ -112,34 +113,48 @@ class ParticleMesh(Potential):
         sums = atoms.sum_by_system(np.column_stack([np.ones(atoms.n), q**2, q**4]))
         sources = [settings.Sources(max(count, 1.0), max(squares, 1e-12), fourths, cell.copy())
                    for (count, squares, fourths), cell in zip(sums, atoms.cells)]
-        if self._alpha is None:
-            self._alpha = self.alpha or settings.splitting(
-                self.kind, self.cutoff, AIM * self.accuracy * np.sqrt(SHARE), sources, self.strength)
-            self._pairs = self.pairs(self._alpha)
-            self._pairs.precision = self.precision
-            self._pairs.bind(self._species)
-        known, self._points = {}, []
+        alpha, order = self._alpha or self.alpha, self._order or self.order
+        if alpha is None:
+            alpha = settings.splitting(self.kind, self.cutoff, AIM * self.accuracy * np.sqrt(SHARE), sources, self.strength)
         rest = AIM * self.accuracy * np.sqrt(1.0 - SHARE)
-        if self._order is None:
-            self._order = self.order
-        if self._order is None and self.spacing is None:
-            largest = max(sources, key=lambda s: s.count)
-            best = settings.cheapest(self.kind, self._alpha, rest, largest, self.strength)
-            self._order = best[0] if best else settings.ORDERS[-1]
-        self._order = self._order or 6
+        if order is None and self.spacing is None:
+            best = settings.cheapest(self.kind, alpha, rest, max(sources, key=lambda s: s.count), self.strength)
+            order = best[0] if best else settings.ORDERS[-1]
+        order = order or 6
+        known, points = {}, []
         for s in sources:
             key = s.count, s.squares, s.fourths, s.cell.tobytes()
             if key not in known:
                 known[key] = (settings.points_for(s.cell, self.spacing) if self.spacing else
-                              settings.mesh(self.kind, self._alpha, self._order, rest, s, self.strength))
+                              settings.mesh(self.kind, alpha, order, rest, s, self.strength))
             if known[key] is None:
                 raise InputError(f"{self.label}: no mesh of up to {settings.MOST:.2g} points gives accuracy = "
                                  f"{self.accuracy:g} eV/Å at cutoff = {self.cutoff:g} Å; raise one of them, or `order`")
-            self._points.append(known[key])
-        self._chosen_heights = cells_.heights(atoms.cells)
+            points.append(known[key])
+        self._use(alpha, order, points, cells_.heights(atoms.cells))
+
+    def _use(self, alpha, order, points, heights):
+        """Settings and what hangs on them; heights (S, 3) Å of the cells that the meshes (S, 3) were chosen for."""
+        if alpha != self._alpha:
+            self._alpha = float(alpha)
+            self._pairs = self.pairs(self._alpha)
+            self._pairs.precision = self.precision
+            self._pairs.bind(self._species)
+        self._order, self._heights = int(order), np.array(heights)
+        self._points = [tuple(int(k) for k in p) for p in points]
         self._kernels = compiled(self._order)
         self._coefficients = polynomials(self._order).ravel()
         self._transforms, self._influences, self._bricks = {}, {}, {}
+
+    def state_dict(self):
+        """The settings, so that a resumed run goes on with those that it began with."""
+        if self._points is None:
+            return {}
+        return {"alpha": self._alpha, "order": self._order, "points": np.array(self._points), "heights": self._heights}
+
+    def load_state_dict(self, tree):
+        if tree:
+            self._use(**tree)
 
     def _settle(self, atoms):
         """Have settings that fit the present cells."""
@@ -147,7 +162,7 @@ class ParticleMesh(Potential):
             self._choose(atoms)
         else:
             heights = cells_.heights(atoms.cells)
-            if (np.abs(heights / self._chosen_heights - 1.0) > SWELLING).any():
+            if (np.abs(heights / self._heights - 1.0) > SWELLING).any():
                 self._choose(atoms)
 
     def chosen(self):
@@ -232,10 +247,11 @@ class ParticleMesh(Potential):
         flat, mesh = self._mesh(size)
         influence = self._influence(s, atoms.n_systems, transform).at(atoms.cells[s])
         if brick is not None:
-            rows = brick.rows
+            rows, team = brick.rows, team_for(len(brick.rows))
+            cuts = team.cuts(len(rows))
             shared = (atoms.positions, rows, q, atoms.origin[s], np.linalg.inv(atoms.cells[s]), np.array(transform.points),
-                      brick.low, brick.whole, brick.size, self._coefficients, flat)
-            self._kernels.spread(*shared)
+                      brick.low, brick.whole, brick.size, self._coefficients)
+            team.add_up(self._kernels.spread, cuts, *shared, into=flat)
         spectrum = transform.to_waves(mesh)
         if needs & {"energy", "virial"}:
             energy, virial = influence.sums(spectrum)
@@ -251,7 +267,7 @@ class ParticleMesh(Potential):
                     transform.to_brick(shaped, mesh)
                     if brick is not None:
                         part = np.empty(len(rows))
-                        self._kernels.interpolate(*shared, part, NOTHING)
+                        team(self._kernels.interpolate, cuts, *shared, flat, part, NOTHING)
                         part *= 0.5 * q[rows]
                         out.atom_virial[rows, a, b] += part
                         if a != b:
@@ -261,7 +277,7 @@ class ParticleMesh(Potential):
         if brick is None:
             return
         potential = np.empty(len(rows) if needs & {"atom_energy", "charge_gradient"} else 0)
-        self._kernels.interpolate(*shared, potential, out.forces)
+        team(self._kernels.interpolate, cuts, *shared, flat, potential, out.forces)
         if "atom_energy" in needs:
             out.atom_energy[rows] += 0.5 * q[rows] * potential
         if "charge_gradient" in needs:

@@ -9,16 +9,15 @@ What atoms spread on (bricks, which overlap and reach around the mesh) is brough
 import numpy as np
 import scipy.fft
 
+from engine.kernels import team
 from potentials.mesh.boxes import Redistribution, shape
 
 EMPTY = [[0, 0]] * 3
 
 
 def workers():
-    """Threads that the library may use: this rank's share of the cores."""
-    import numba
-
-    return numba.get_num_threads()
+    """Threads that the library may use: as many as the kernels."""
+    return team.threads()
 
 
 class Alone:

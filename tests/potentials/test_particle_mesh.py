@@ -222,6 +222,40 @@ def test_swollen_cells_get_a_new_mesh_and_keep_the_splitting():
     assert out.energy[0] == pytest.approx(evaluate(Ewald(), swollen, {"energy"}).energy[0], abs=5e-3)
 
 
+def test_resumed_runs_go_on_with_the_settings_that_they_began_with():
+    """Bit for bit, although another mesh would be chosen for the cell that the resumed run is started from."""
+    from engine.simulation import Simulation
+    from integrators.nve import NVE
+
+    def simulation(atoms):
+        return Simulation.from_atoms(atoms, CoulombPME(cutoff=6.0, accuracy=1e-3), NVE(timestep=0.1))
+
+    atoms, wide = random_ions(100), random_ions(100)
+    wide.set_cell(wide.cell[:] * 1.3, scale_atoms=True)
+    whole, first, second = simulation(atoms), simulation(atoms), simulation(wide)
+    whole.run(4)
+    first.run(2)
+    second.load_state_dict(first.state_dict())
+    second.run(2)
+    np.testing.assert_array_equal(second.array("positions"), whole.array("positions"))
+    assert second.potentials["potential"].chosen() == whole.potentials["potential"].chosen()
+
+
+def test_threads_repeat_and_agree():
+    from engine.kernels import team
+
+    atoms, potential = random_ions(1500), CoulombPME(cutoff=4.0, alpha=0.5, order=6, spacing=1.0)
+    alone = evaluate(potential, atoms)
+    team.use(2, 2)
+    try:
+        shared, again = evaluate(potential, atoms), evaluate(potential, atoms)
+    finally:
+        team.use(1)
+    np.testing.assert_array_equal(shared.forces, again.forces)
+    np.testing.assert_allclose(shared.forces, alone.forces, rtol=0, atol=1e-11 * np.abs(alone.forces).max())
+    np.testing.assert_allclose(shared.virial, alone.virial, rtol=1e-11)
+
+
 def test_refusals():
     open_ = liquid()
     open_.pbc = [True, True, False]
