@@ -18,7 +18,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from engine.build import state_from_atoms
 from engine.config import plugins
 from engine.domain.domain import Domain
+from engine.errors import InputError
 from engine.forces import Forces
+from engine.molecules import unique
 
 SOURCES = {"energy": "energy", "free_energy": "energy", "forces": "forces", "stress": "virial", "energies": "atom_energy",
            "stresses": "atom_virial", "dipole": "polarization"}
@@ -26,16 +28,18 @@ SOURCES = {"energy": "energy", "free_energy": "energy", "forces": "forces", "str
 
 class EngineCalculator(Calculator):
     """potentials : one potential of ours, or {name: potential};  weights : {name: weight}, all 1 by default;  skin : Å
+    exclusions : (m, 2) numbers of atoms whose pairs no list holds (``engine.molecules``)
 
     Energies in eV, forces in eV/Å, stress −W/V in eV/Å³ (Voigt: xx, yy, zz, yz, xz, xy; tension positive), dipole in e·Å.
     """
 
-    def __init__(self, potentials, weights=None, skin=1.0, **keywords):
+    def __init__(self, potentials, weights=None, skin=1.0, exclusions=(), **keywords):
         super().__init__(**keywords)
         self.potentials = potentials if isinstance(potentials, dict) else {"potential": potentials}
         for potential in self.potentials.values():
             plugins.check(potential)
         self.weights, self.skin = weights or {name: 1.0 for name in self.potentials}, skin
+        self.exclusions = unique(exclusions)
         self._forces = None
 
     @property
@@ -85,6 +89,9 @@ class EngineCalculator(Calculator):
         bare = atoms.copy()
         bare.set_constraint()  # ASE applies constraints itself
         state = state_from_atoms(bare)
+        if self.exclusions.max(initial=-1) >= state.n:
+            raise InputError(f"exclusions name atom {self.exclusions.max()}; atoms run from 0 to {state.n - 1}")
+        state.exclusions = self.exclusions
         for potential in self.potentials.values():
             potential.bind(state.species_names)
         cutoff = max(potential.capabilities().cutoff for potential in self.potentials.values())

@@ -190,7 +190,8 @@ class State:
             if name not in self.table:
                 self.declare(Attribute(name, values.dtype.type, values.shape[1:]))
         n = len(tree["atoms"]["tags"])  # attributes declared since the tree was made begin at their defaults
-        default = {name: np.full((n, *a.shape), a.default, a.dtype) for name, a in self.table.items() if name not in tree["atoms"]}
+        missing = [a for name, a in self.table.items() if name not in tree["atoms"]]
+        default = {a.name: np.full((n, *a.shape), a.default, a.dtype) for a in missing}
         self.replace({**tree["atoms"], **default})
 
 

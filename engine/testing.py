@@ -1,4 +1,4 @@
-"""Contract tests: what every potential must satisfy, to be run by plugin authors on their own work.
+"""Contract tests: what every potential, integrator, field and hook must satisfy, to be run by plugin authors on their own work.
 
 >>> from engine.testing import PotentialContract
 >>> class TestMine(PotentialContract):
@@ -13,6 +13,8 @@ every species that the potential knows. A class attribute relaxes what does not 
 open_directions : False for potentials that exist only in periodic matter (Ewald sums)
 smooth : False where the energy jumps (a cutoff without a shift), which finite differences see
 tolerance : largest relative error of finite differences
+
+``IntegratorContract``, ``FieldContract`` and ``HookContract`` are used alike; ``engine.testing_parts`` has them.
 
 `evaluate` is of use beside the class: everything that a potential says about a structure, in the structure's order.
 
@@ -29,7 +31,11 @@ from engine.domain.domain import Domain
 from engine.domain.migration import share_out
 from engine.errors import InputError
 from engine.forces import Forces
+from engine.kernels import team
 from engine.parallel import world
+from engine.testing_parts import Contract, FieldContract, HookContract, IntegratorContract, check_registered
+
+__all__ = ["Contract", "FieldContract", "HookContract", "IntegratorContract", "PotentialContract", "check_registered", "evaluate"]
 
 SUMS = frozenset({"energy", "forces", "virial"})
 
@@ -228,6 +234,21 @@ def check_skin(potential, atoms):
     _close(moved.forces, reference.forces, 1e-9, "forces with lists from before a move")
 
 
+def check_threads(potential, atoms):
+    """Two and three threads give what one gives, to rounding, and the same bits again when asked again."""
+    atoms = atoms.repeat(2)
+    evaluate(potential, atoms, {"forces"})
+    needs = potential.capabilities().provides & {"energy", "forces", "virial"}
+    alone = evaluate(potential, atoms, needs)
+    for threads in (2, 3):
+        with team.using(threads):
+            first, again = evaluate(potential, atoms, needs), evaluate(potential, atoms, needs)
+        for name in sorted(needs):
+            a, b = getattr(first, name), getattr(again, name)
+            assert a.tobytes() == b.tobytes(), f"{name} on {threads} threads is not the same bits when repeated"
+            _close(a, getattr(alone, name), 1e-10, f"{name} on {threads} threads")
+
+
 def check_open_directions(potential, atoms):
     """A cluster, and a slab open along z, are the same as in periodic cells with enough vacuum."""
     reach = 2.0 * potential_cutoff(potential, atoms) + 10.0
@@ -263,7 +284,7 @@ def check_unknown_species(potential):
         raise AssertionError("a species without parameters ('Xx') is not refused")
 
 
-class PotentialContract:
+class PotentialContract(Contract):
     """Inherit, say what `potential` and `structures` are, and let pytest run it."""
 
     open_directions = True
@@ -306,6 +327,9 @@ class PotentialContract:
 
     def test_skin_and_old_lists(self):
         self._each(check_skin)
+
+    def test_threads(self):
+        self._each(check_threads)
 
     def test_open_directions(self):
         if self.open_directions:

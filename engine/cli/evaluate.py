@@ -24,7 +24,8 @@ def evaluate(
     job = from_file(input)
     if structure is not None:
         job.input.system = job.input.system.model_copy(
-            update={"structure": structure, "crystal": None, "frames": ":", "replicate": (1, 1, 1), "velocities": None}
+            update={"structure": structure, "crystal": None, "frames": ":", "replicate": (1, 1, 1), "velocities": None,
+                    "format": None, "format_options": {}}
         ) if job.input.system else None
         if job.input.system is None:
             from engine.config.input import System

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import shortest_path
 from test_run import at_step, contents, prepare
 
 from engine import molecules
+from engine.ase import EngineCalculator
 from engine.cli import main
 from engine.config import input as config
 from engine.config.system import build_state
@@ -263,3 +264,25 @@ def test_check_counts_them(tmp_path, monkeypatch, capsys):
     main(["check", "input.toml"])
     out = capsys.readouterr().out
     assert "16 of 3 atoms, 48 pairs excluded" in out and '"scale": 1.2' in out
+
+
+def test_evaluate_and_the_ase_calculator_leave_them_out(tmp_path, monkeypatch, capsys):
+    """One energy: of `engine evaluate`, with the input's structure and with another file, and of ASE's calculator."""
+    monkeypatch.chdir(tmp_path)
+    write("a.extxyz", water())
+    Path("input.toml").write_text(INPUT.replace("replicate = [2, 1, 1]", 'format = "extxyz"'))
+    write("other.pdb", water())
+    found = []
+    for arguments in ([], ["--structure", "other.pdb"]):
+        main(["evaluate", "input.toml", *arguments])
+        found.append(float(capsys.readouterr().out.splitlines()[-1].split()[2]))
+    lj = LennardJones(epsilon=0.0066, sigma=2.4, cutoff=6.0, truncation="force-shifted")
+    atoms = water()
+    atoms.calc = EngineCalculator({"lj": lj, "charges": DampedShiftedForce(cutoff=6.0)},
+                                  exclusions=molecules.within_molecules(np.repeat(np.arange(8), 3)))
+    assert found[0] == pytest.approx(atoms.get_potential_energy(), abs=1e-5)  # eight digits in the file
+    atoms.set_initial_charges(np.zeros(24))  # a PDB file has no charges, and three digits
+    assert found[1] == pytest.approx(atoms.get_potential_energy(), rel=0.02)
+    atoms.calc = EngineCalculator(lj, exclusions=[(0, 99)])
+    with pytest.raises(InputError, match="atom 99"):
+        atoms.get_potential_energy()
