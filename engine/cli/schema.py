@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
+
+import typer
 
 
-def schema():
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="a page for people: tables, plugins, keys, defaults")] = False,
+):
     """Print the JSON schema of the input file."""
-    print(json.dumps(build(), indent=2))
+    from engine.cli import reference
+
+    print(reference.markdown(build()) if markdown else json.dumps(build(), indent=2))
 
 
 def build():
