@@ -140,3 +140,13 @@ def test_a_model_on_a_nuclear_core_is_the_sum_of_both(tmp_path):
     cored.cores = ends
     assert set(ends) == {"O-O", "H-O", "H-H"} and testing.evaluate(repulsion(cored), atoms, needs).energy[0] == 0.0
     assert np.allclose(rest.stress, -bare.virial[0] / atoms.get_volume(), atol=1e-10)
+
+
+def test_the_core_is_steep_where_no_bond_is():
+    """Of hydrogens that may only touch, whole within a tenth of its radius; where atoms are bonded, within half."""
+    d = Description(species=["H", "O"], zbl=True, cores={"H-H": 1.3, "H-O": 0.87})
+    pairs = repulsion(d).pairs
+    assert pairs["H-H"]["inner"] == pytest.approx(0.9 * 1.3) and pairs["O-H"]["inner"] == pytest.approx(0.5 * 0.87)
+    assert pairs["O-H"]["cutoff"] == 0.87 and pairs["O-O"]["cutoff"] == 2.0
+    energy = lambda r: testing.evaluate(repulsion(d), Atoms("H2", [[0, 0, 0], [r, 0, 0]]), {"energy"}).energy[0]
+    assert energy(1.31) == 0 and energy(1.05) > 0.3 and energy(1.25) < 0.05
