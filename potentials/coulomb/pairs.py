@@ -16,6 +16,7 @@ from numba import njit
 
 from engine import units
 from engine.kernels.pair import PairPotential
+from engine.kernels.pair_clusters import ClusterDriver
 from engine.kernels.simd import erfc, exp, reciprocal, rsqrt, sqrt
 
 NEAR = 4.0
@@ -114,6 +115,11 @@ class ScreenedPairs(PairPotential):
         full = lambda value: np.full((len(species_names),) * 2, float(value))
         return full(self.cutoff), {"alpha": full(self.alpha), "scale": full(units.coulomb),
                                    "shift": full(self.shift or 0.0), "slope": full(self.slope)}
+
+    def bind(self, species_names):
+        super().bind(species_names)
+        # one row for all species, so that the fast driver looks nothing up
+        self._fast = ClusterDriver(self.function, self._cutoffs[:1, :1], self._table[:1, :1], self.precision)
 
     def charge_gradient(self, atoms, neighbors, out):
         """Add ∂E/∂q of the pairs."""

@@ -5,17 +5,18 @@ D is positive for the attractive dipole–quadrupole term, as in the paper (LAMM
 
 from dataclasses import dataclass
 
-from engine.kernels.simd import exp, sqrt
+from engine.kernels.simd import exp, reciprocal, rsqrt
 from potentials.pair.parameters import EnergyParameter, LengthParameter, SpeciesPairs, parameter
 
 
 def born_mayer_huggins(r2, A, rho, sigma, C, D, shift, slope):
     """Energy and −dE/dr / r at squared distance `r2`."""
-    r = sqrt(r2)
-    repulsion = A * exp((sigma - r) / rho)
-    c6 = C / (r2 * r2 * r2)
-    c8 = D / (r2 * r2 * r2 * r2)
-    return repulsion - c6 - c8 - shift - slope * r, (repulsion / rho + slope) / r - (6.0 * c6 + 8.0 * c8) / r2
+    y, k = rsqrt(r2), reciprocal(rho)
+    r, inverse2 = r2 * y, y * y
+    repulsion = A * exp((sigma - r) * k)
+    c6 = C * inverse2 * inverse2 * inverse2
+    c8 = D * inverse2 * inverse2 * inverse2 * inverse2
+    return repulsion - c6 - c8 - shift - slope * r, (repulsion * k + slope) * y - (6.0 * c6 + 8.0 * c8) * inverse2
 
 
 @dataclass(kw_only=True)
