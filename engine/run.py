@@ -67,7 +67,7 @@ class Run:
         return self.simulation
 
     def resolved(self):
-        """The input as it was understood, with where its paths start, as JSON."""
+        """The input as it was given, with where its paths start, as JSON: what resume reads."""
         return json.dumps({"input": self.raw, "folder": self.folder, "name": self.name})
 
     def described(self):
@@ -124,6 +124,7 @@ class Run:
         """The writers as hooks, on rank 0 with files, elsewhere without. A fresh run's files are made when everything
         has started, so that a mistake in the input leaves those of an earlier run as they are."""
         given, sim, first = self.input.output, self.simulation, self.comm.rank == 0
+        self._described = json.dumps(self.described(), default=str, ensure_ascii=False)  # before writers join the hooks
         h5 = self.base.suffix in (".h5md", ".h5")
         self.file = RunFile(self.base) if first and h5 else None
         self.screen = Screen(sum(s.steps for s in self.stages), self.comm.sum(sim.state.n), quiet or not first)
@@ -148,7 +149,7 @@ class Run:
             path.unlink(missing_ok=True)
         if self.file is not None:
             self.file.open("w")
-            self.file.describe(self.resolved(), self.input.run.seed)
+            self.file.describe(self.resolved(), self.input.run.seed, self._described)
 
     def go_back(self, tree):
         """Cut what was written after the checkpoint; a trajectory that does not open is kept, and another begun."""
@@ -172,7 +173,7 @@ class Run:
             self.file.path = next(path for path in paths if not path.exists())
             print(f"engine: {error}; it is kept as it is, and the run goes on in {self.file.path}", file=sys.stderr)
             self.file.open("w")
-            self.file.describe(self.resolved(), self.input.run.seed)
+            self.file.describe(self.resolved(), self.input.run.seed, self._described)
             self.checkpoint.trajectory = self.file.path.name
             self._truncate(step)
             return True

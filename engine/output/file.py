@@ -60,8 +60,8 @@ class RunFile:
             raise InputError(f"{self.path} cannot be {verb}: {reason}") from None
         return self
 
-    def describe(self, resolved_input: str, seed: int):
-        """Who wrote this, with what, from which input (H5MD metadata and a group of our own)."""
+    def describe(self, given_input: str, seed: int, resolved: str = ""):
+        """Who wrote this, with what, from which input, as given and with every default (H5MD metadata and a group of our own)."""
         import getpass
         import platform
 
@@ -78,7 +78,8 @@ class RunFile:
         creator.attrs["name"] = "engine-md"
         creator.attrs["version"] = engine.__version__
         ours = self.file.create_group("engine")
-        ours.attrs["input"] = resolved_input
+        ours.attrs["input"] = given_input
+        ours.attrs["resolved"] = resolved
         ours.attrs["seed"] = seed
         ours.attrs["versions"] = (f"engine-md {engine.__version__}, python {platform.python_version()}, "
                                   f"numpy {np.__version__}, numba {numba.__version__}")

@@ -1,5 +1,6 @@
 """`engine run` and `engine resume` from end to end: what is on disk, and that stopping changes nothing."""
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -173,6 +174,18 @@ def test_mdanalysis_opens_it_without_a_warning_as_the_docs_say(tmp_path, monkeyp
 
 
 @pytest.mark.ranks
+def test_the_file_says_what_was_run(tmp_path, monkeypatch):
+    """The input as given and with every default, the versions and the seed."""
+    run = prepare(tmp_path, monkeypatch, INPUT.replace("steps = 60", "steps = 1").replace("steps = 40", "steps = 1"))
+    run.execute(quiet=True)
+    with h5py.File("run.h5md") as file:
+        ours = dict(file["engine"].attrs)
+    assert json.loads(ours["input"])["input"] == run.raw and ours["seed"] == 7 and "numba" in ours["versions"]
+    resolved = json.loads(ours["resolved"])
+    assert resolved["stage"][0]["barostat"]["coupling"] == "isotropic" and resolved["run"]["tune"] == "counted"
+    assert resolved["stage"][0]["temperature"] == {"from": 900.0, "to": 1200.0} and resolved["potential"]["kind"] == "eam/zhou"
+
+
 def test_same_input_twice_is_the_same_run(tmp_path, monkeypatch):
     for name in ("a", "b"):
         prepare(tmp_path / name, monkeypatch).execute(quiet=True)
