@@ -9,9 +9,11 @@ import platform
 
 from llvmlite import ir
 from numba import njit
-from numba.core import types
+from numba.core import cgutils, types
+from numba.core.compiler import Flags
 from numba.core.typing import signature
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 WORD = 8
@@ -95,30 +97,50 @@ def call(typing, function, data, part):
 
 
 @intrinsic
-def task(typing, kernel, arguments):
-    """(address of a function (data, part) that calls kernel(part, *arguments), address of data: the arguments, which
-    live as long as the calling function)."""
-    inner = kernel.get_call_type(typing, (types.int64, *arguments.types), {})
+def task(typing, kernel, cuts, shared, private):
+    """(address of a function (data, part) that calls kernel(cuts[part], cuts[part + 1], *shared, *(p[part] for p in
+    private)), address of its data: the arrays, which live as long as the calling function).
+
+    The kernel is compiled into the caller, not as a function of its own beside it: half the time at a cold start.
+    """
+    rows = [types.Array(a.dtype, a.ndim - 1, "C") for a in private.types]
+    inner = signature(types.none, types.int64, types.int64, *shared.types, *rows)
     addresses = types.UniTuple(types.int64, 2)
 
     def emit(context, builder, sig, args):
-        implementation = context.get_function(kernel, inner)
-        context.add_linking_libs(implementation.libs)
-        described = kernel.dispatcher.overloads[inner.args].fndesc
-        target = context.declare_function(builder.module, described)
-        room = builder.alloca(args[1].type)
-        builder.store(args[1], room)
+        flags = Flags()
+        flags.nrt = True
+        flags.error_model = kernel.dispatcher.targetoptions.get("error_model", "python")
+        described = context.compile_subroutine(builder, kernel.dispatcher.py_func, inner, flags=flags).fndesc
+        data = ir.LiteralStructType([a.type for a in args[1:]])
+        room = builder.alloca(data)
+        for k, value in enumerate(args[1:]):
+            builder.store(value, cgutils.gep_inbounds(builder, room, 0, k))
         function = ir.Function(builder.module, ir.FunctionType(I32, [I64, I64]),
                                builder.module.get_unique_name(f"task.{described.mangled_name}"))
         function.linkage = "internal"
         inside = ir.IRBuilder(function.append_basic_block())
-        values = inside.load(inside.inttoptr(function.args[0], room.type))
-        elements = [inside.extract_value(values, k) for k in range(len(arguments.types))]
-        status, _ = context.call_conv.call_function(
-            inside, target, described.restype, described.argtypes, [function.args[1], *elements])
+        given = inside.load(inside.inttoptr(function.args[0], room.type))
+        bounds, ours, parts = (inside.extract_value(given, k) for k in range(3))
+        part = function.args[1]
+        first = inside.gep(context.make_array(sig.args[1])(context, inside, bounds).data, [part])
+        values = [inside.load(first), inside.load(inside.gep(first, [ir.Constant(I64, 1)]))]
+        values += [inside.extract_value(ours, k) for k in range(len(shared.types))]
+        values += [_row(context, inside, kind, row, inside.extract_value(parts, k), part)
+                   for k, (kind, row) in enumerate(zip(private.types, rows, strict=True))]
+        status, _ = context.call_internal_no_propagate(inside, described, inner, values)
         inside.ret(status.code)
         return context.make_tuple(builder, addresses, [builder.ptrtoint(function, I64), builder.ptrtoint(room, I64)])
-    return addresses(kernel, arguments), emit
+    return addresses(kernel, cuts, shared, private), emit
+
+
+def _row(context, builder, kind, row, value, part):
+    """The array value[part]."""
+    whole, out = context.make_array(kind)(context, builder, value), context.make_array(row)(context, builder)
+    shape, strides = (cgutils.unpack_tuple(builder, a) for a in (whole.shape, whole.strides))
+    start = cgutils.pointer_add(builder, whole.data, builder.mul(part, strides[0]), whole.data.type)
+    populate_array(out, start, shape[1:], strides[1:], whole.itemsize, whole.meminfo)
+    return out._getvalue()
 
 
 @njit(cache=True, nogil=True)

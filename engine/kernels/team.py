@@ -13,6 +13,7 @@ Members wait in compiled code (``engine.kernels.handoff``): a launch costs about
 """
 import os
 import threading
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -29,14 +30,9 @@ from numba import njit
 from engine.kernels.handoff import task
 
 
-@njit(error_model="numpy")
-def part(member, cuts, {names}):
-    kernel(cuts[member], cuts[member + 1], {rows})
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def run(control, spins, cuts, {names}):
-    function, data = task(part, (cuts, {names}))
+    function, data = task(kernel, cuts, ({shared}), ({private}))
     return share(control, cuts.shape[0] - 1, spins, function, data)
 '''
 
@@ -132,7 +128,8 @@ def _sum(begin, end, parts):
 @lru_cache(None)
 def _runner(kernel, n_shared, n_private):
     shared, private = [f"a{k}" for k in range(n_shared)], [f"p{k}" for k in range(n_private)]
-    source = SOURCE.format(names=", ".join(shared + private), rows=", ".join(shared + [f"{p}[member]" for p in private]))
+    packed = {name: "".join(f"{a}, " for a in group) for name, group in (("shared", shared), ("private", private))}
+    source = SOURCE.format(names=", ".join(shared + private), **packed)
     return compiled.load(source, {"kernel": kernel, "share": handoff.share}, f"team_{kernel.__name__}").run
 
 
@@ -151,6 +148,20 @@ def use(threads, cores=None):
 
 def threads():
     return _team.size
+
+
+@contextmanager
+def using(threads, grain=1):
+    """For a while: as many threads, however little there is to do."""
+    global GRAIN
+    before = _team.size, GRAIN
+    use(threads, cores=1)
+    GRAIN = grain
+    try:
+        yield
+    finally:
+        use(before[0])
+        GRAIN = before[1]
 
 
 def team_for(rows):
