@@ -241,6 +241,27 @@ def test_resumed_runs_go_on_with_the_settings_that_they_began_with():
     assert second.potentials["potential"].chosen() == whole.potentials["potential"].chosen()
 
 
+def test_parts_as_levels_of_multiple_time_steps():
+    """Stepped together they move as one; the mesh taken every fourth step stays near."""
+    from engine.simulation import Simulation
+    from integrators.nve import NVE
+
+    parts = {part: dict(cutoff=6.0, accuracy=1e-3, part=part) for part in ("real", "mesh")}
+    atoms = salt()
+
+    def moved(steps, potentials, **options):
+        simulation = Simulation.from_atoms(atoms, potentials, NVE(timestep=0.5), temperature=300, seed=1, **options)
+        simulation.run(steps)
+        return simulation.array("unwrapped")
+
+    together = moved(8, CoulombPME(cutoff=6.0, accuracy=1e-3))
+    split = {name: CoulombPME(**keys) for name, keys in parts.items()}
+    levels = [{"real": 1.0}, {"mesh": 1.0}]
+    np.testing.assert_allclose(moved(8, split, levels=levels, every=[1, 1]), together, atol=1e-11)
+    slow = np.abs(moved(2, split, levels=levels, every=[1, 4]) - together).max()
+    assert 1e-9 < slow < 2e-3
+
+
 def test_threads_repeat_and_agree():
     from engine.kernels import team
 
