@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import contextmanager
 
 from engine.output import checkpoint, watch
 from engine.output import file as run_file
@@ -39,13 +40,15 @@ def run(folder, write=None, step=None):
                 os.kill(os.getpid(), signal.SIGKILL)
 
         watch.Watch.reason = reason
-    counts, save = [], checkpoint.tree.save
+    counts, replacing = [], checkpoint.tree.replacing
 
-    def counted(*arguments):
-        save(*arguments)
+    @contextmanager
+    def counted(path):
+        with replacing(path) as file:
+            yield file
         counts.append(job.file.disk.writes)
 
-    checkpoint.tree.save = counted
+    checkpoint.tree.replacing = counted
     job.execute(quiet=True)
     with open("writes", "w") as out:
         out.write(f"{counts[0]} {job.file.disk.writes}")

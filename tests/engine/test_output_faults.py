@@ -325,7 +325,7 @@ def test_failing_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tree, "_write", full)
+    monkeypatch.setattr(tree, "put", full)
     job.simulation.state.step += 1
     with pytest.raises(InputError, match="No space left"):
         job.checkpoint.write(job.simulation)
