@@ -11,6 +11,7 @@ when its cell has changed by more than SWELLING.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ InverseLength = quantity("1/angstrom", "inverse length", least=0)
 SWELLING = 0.1  # relative change of a height of the cell after which its mesh is chosen anew
 SHARE = 0.5  # of the squared error that the sum over pairs may have
 AIM = 0.95  # of the error allowed is aimed at, as what comes out scatters about the estimate
+VERSIONS = count()  # of settings, of all potentials of this kind
 NOTHING = np.empty((0, 3))
 PIECES = 8  # systems whose influence functions are kept; more systems than that share one
 
@@ -111,8 +113,8 @@ class ParticleMesh(Potential):
         """Splitting and order, once; a mesh for each system."""
         q = self.sources(atoms)[: atoms.n]
         sums = atoms.sum_by_system(np.column_stack([np.ones(atoms.n), q**2, q**4]))
-        sources = [settings.Sources(max(count, 1.0), max(squares, 1e-12), fourths, cell.copy())
-                   for (count, squares, fourths), cell in zip(sums, atoms.cells)]
+        sources = [settings.Sources(max(number, 1.0), max(squares, 1e-12), fourths, cell.copy())
+                   for (number, squares, fourths), cell in zip(sums, atoms.cells)]
         alpha, order = self._alpha or self.alpha, self._order or self.order
         if alpha is None:
             alpha = settings.splitting(self.kind, self.cutoff, AIM * self.accuracy * np.sqrt(SHARE), sources, self.strength)
@@ -145,6 +147,7 @@ class ParticleMesh(Potential):
         self._kernels = compiled(self._order)
         self._coefficients = polynomials(self._order).ravel()
         self._transforms, self._influences, self._bricks = {}, {}, {}
+        self._version = next(VERSIONS)
 
     def state_dict(self):
         """The settings, so that a resumed run goes on with those that it began with."""
@@ -223,7 +226,7 @@ class ParticleMesh(Potential):
             return
         self.excluded(atoms, neighbors, needs, out)
         q = self.sources(atoms)
-        plan = neighbors.derived(("particle mesh", id(self), id(self._transforms)), lambda: self._plan(atoms, neighbors.skin))
+        plan = neighbors.derived(("particle mesh", self._version), lambda: self._plan(atoms, neighbors.skin))
         for s, brick, transform, boxes in plan:
             self._system(s, brick, transform, boxes, atoms, q, needs, out)
         self._self(atoms, q[: atoms.n], needs, out)

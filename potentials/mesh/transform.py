@@ -29,6 +29,8 @@ class Alone:
 class Whole:
     """One rank holds all of the mesh and all wave numbers (m0, m1, m2), m2 ≥ 0. points (3,) of the mesh."""
 
+    _placed = None
+
     def __init__(self, points):
         self.points = tuple(int(k) for k in points)
         self._mesh = np.empty(self.points)
@@ -37,6 +39,9 @@ class Whole:
     def place(self, bricks):
         """Where atoms spread: {rank: [[low, high)] × 3} of all ranks that have atoms."""
         (brick,) = bricks.values()
+        if brick == self._placed:
+            return
+        self._placed = brick
         self._fold = Redistribution([brick], [[[0, k] for k in self.points]], self.points, Alone)
 
     def to_waves(self, brick):
@@ -52,6 +57,8 @@ class Whole:
 
 class Pencils:
     """`ranks` of `comm` share the mesh; the others take part in the exchanges with nothing."""
+
+    _placed = None
 
     def __init__(self, points, ranks, comm):
         self.points, self.comm = tuple(int(k) for k in points), comm
@@ -77,6 +84,9 @@ class Pencils:
         self.waves = [np.arange(low, high) for low, high in x[mine]]
 
     def place(self, bricks):
+        if bricks == self._placed:
+            return
+        self._placed = bricks
         sources = [bricks.get(rank, EMPTY) for rank in range(self.comm.size)]
         self._gather = Redistribution(sources, self._columns, self.points, self.comm)
 
