@@ -135,7 +135,7 @@ class RunTable(Table):
     seed: int = Field(0, ge=0, lt=2**63)
     threads: PositiveInt | None = Field(None, description="threads of each rank; by default its share of the cores")
     precision: Literal["double", "mixed"] = "double"
-    device: Literal["cpu", "gpu"] = "cpu"
+    device: Literal["cpu"] = Field("cpu", description="of the engine's kernels; a learned potential names a GPU in its own table")
     max_time: str | None = Field(None, description="hours:minutes:seconds")
     skin: Annotated[Length, Field(ge=0)] | Literal["auto"] | None = Field(
         None, description="Å beyond the cutoff that lists reach, or \"auto\": chosen while running, from counted work")

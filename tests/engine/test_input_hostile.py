@@ -204,6 +204,7 @@ INPUTS = {
     "seed too large": (change("seed = 1", "seed = 9223372036854775808"), ["run.seed"]),
     "threads zero": (change("seed = 1", "threads = 0"), ["run.threads", "0"]),
     "precision unknown": (change("seed = 1", 'precision = "half"'), ["run.precision", "half", "double"]),
+    "device that is not there": (change("seed = 1", 'device = "gpu"'), ["run.device", "gpu", "cpu"]),
     "max_time unreadable": (change("seed = 1", 'max_time = "an hour"'), ["run.max_time", "an hour"]),
     "skin negative": (change("seed = 1", "skin = -1.0"), ["skin", "-1"]),
     "output suffix unknown": (change("run.h5md", "run.dump"), ["output.file", "run.dump", ".h5md"]),

@@ -286,3 +286,11 @@ def test_evaluate_and_the_ase_calculator_leave_them_out(tmp_path, monkeypatch, c
     atoms.calc = EngineCalculator(lj, exclusions=[(0, 99)])
     with pytest.raises(InputError, match="atom 99"):
         atoms.get_potential_energy()
+
+
+def test_a_group_by_index_has_every_replica(tmp_path):
+    """Numbers are those of the structure as it is read, in each replica and in each system."""
+    state = state_of(tmp_path, [water(), water()[:6]], replicate=[2, 1, 1], groups={"first": {"index": [0, 4]}})
+    assert np.flatnonzero(state.group("first")).tolist() == [0, 4, 24, 28, 48, 52, 54, 58]
+    with pytest.raises(InputError, match="indices run from 0 to 23"):
+        state_of(tmp_path, water(), replicate=[2, 1, 1], groups={"first": {"index": [24]}})
