@@ -1,10 +1,10 @@
 """How fast a model runs here, from a short measurement, and what that means for other sizes (after the practical guide of
 arXiv 2503.09814, section iv, which has people do this by hand).
 
-A few sizes of the wanted matter run for a second each, from a few atoms to what no longer fits into caches. Time and memory
-are then
+A few sizes of the wanted matter run for a second each, from a few atoms to what no longer fits into caches. The time of a
+step is then
 
-    step(n) = a + b n + s n^(2/3) + p √(ln n) (u + v n),    memory(n) = m + c n,    step(n, R ranks) = step(n/R) + messages
+    step(n) = a + b n + s n^(2/3) + p √(ln n) (u + v n),    step(n, R ranks) = step(n/R) + messages
 
 | symbol | meaning |
 |---|---|
@@ -16,7 +16,8 @@ are then
 | messages | six a step each way, with the latency and bandwidth of shared memory between ranks |
 
 n/R atoms on one rank cost what a brick of their own does, ghosts included. Between measured sizes what was measured counts,
-not the fit. Steps with and without a rebuild are told apart, because a large system takes few steps in a second.
+not the fit; memory beyond the largest grows by c for each atom. Steps with and without a rebuild are told apart, because a
+large system takes few steps in a second.
 """
 
 from __future__ import annotations
@@ -45,20 +46,20 @@ from integrators.nve import NVE
 from plugins.estimate.clock import clock
 
 LATENCY, BANDWIDTH = 3e-6, 4e9  # s a message, bytes/s: shared memory, two ranks
-FORMAT = 2  # of what is kept
+FORMAT = 3  # of what is kept
 MESSAGES = 12  # a step: six faces, positions out and forces back
 
 
 @dataclass
 class Calibration:
-    """sizes (k,), seconds (k,) of a step without a rebuild; a, b, s, p, u, v, m, c as above, from least squares."""
+    """sizes (k,), seconds (k,) of a step without a rebuild, bytes (k,) of the process; a, b, s, p, u, v, c as above."""
 
     sizes: list[int]
     seconds: list[float]
+    bytes: list[int]
     a: float
     b: float
     s: float
-    m: float
     c: float
     p: float
     u: float
@@ -79,7 +80,8 @@ class Calibration:
 
     def memory(self, atoms, ranks=1):
         """Bytes of all ranks together."""
-        return ranks * (self.m + self.c * atoms / ranks)
+        own = atoms / ranks
+        return ranks * (float(np.interp(own, self.sizes, self.bytes)) + self.c * max(own - self.sizes[-1], 0.0))
 
     def limit(self, atoms, ranks=1, available=None):
         """What limits it, in words."""
@@ -131,13 +133,14 @@ def calibrate(potentials, atoms, integrator, seconds=1.0, largest=None, temperat
         sizes.append(n)
         memory.append(largest_memory())
         reach = sim.domain.cutoff + sim.domain.skin
-    a, b, s = _least_squares(sizes, plain, (0, 1, 2 / 3), relative=True)
-    m, c = _least_squares(sizes, memory, (0, 1), relative=False)
-    u, v = _least_squares(sizes, [max(r.rebuild, 1e-7) for r in rebuilds], (0, 1), relative=True)
+    a, b, s = _least_squares(sizes, plain, (0, 1, 2 / 3))
+    half = len(sizes) // 2  # of the upper half: below it, libraries are most of the memory
+    c = (memory[-1] - memory[half]) / (sizes[-1] - sizes[half]) if half < len(sizes) - 1 else 0.0
+    u, v = _least_squares(sizes, [max(r.rebuild, 1e-7) for r in rebuilds], (0, 1))
     p = sum(r.rebuilds for r in rebuilds) / sum(r.steps * np.log(max(n, 2)) ** 0.5 for r, n in zip(rebuilds, sizes, strict=True))
     density = len(atoms) / atoms.get_volume()
     threads = max([info["num_threads"] for info in threadpool_info()], default=1)
-    return Calibration(sizes, plain, a, b, s, m, c, float(p), u, v, reach, float(density), threads)
+    return Calibration(sizes, plain, memory, a, b, s, c, float(p), u, v, reach, float(density), threads)
 
 
 def _factors():
@@ -210,16 +213,15 @@ def available_memory():
     return 1024 * int(next(line for line in info.read_text().splitlines() if "MemAvailable" in line).split()[1])
 
 
-def _least_squares(x, y, powers, relative):
-    """Coefficients c_k ≥ 0 of y ≈ Σ c_k x^power_k; errors relative to y where asked. One point alone gives the second."""
+def _least_squares(x, y, powers):
+    """Coefficients c_k ≥ 0 of y ≈ Σ c_k x^power_k, errors relative to y. One point alone gives the second."""
     from scipy.optimize import nnls
 
     x, y = np.asarray(x, float), np.asarray(y, float)
     if len(x) == 1:
         return (0.0, float(y[0] / x[0]), 0.0)[: len(powers)]
-    weight = 1 / y if relative else np.full(len(y), 1 / y.mean())
     scales = x[-1] ** np.array(powers)
-    found, _ = nnls((x[:, None] ** np.array(powers) / scales) * weight[:, None], y * weight)
+    found, _ = nnls((x[:, None] ** np.array(powers) / scales) / y[:, None], np.ones(len(y)))
     return tuple(float(v) for v in found / scales)
 
 

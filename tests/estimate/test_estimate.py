@@ -26,9 +26,9 @@ def argon():
 
 def line(a=1e-3, b=1e-6, **more):
     sizes = [100, 1000, 10_000]
-    return calibration.Calibration(
-        sizes, [a + b * n for n in sizes], a, b, 0.0, 1e8, 1e3, *more.get("rebuilds", (0.0, 0.0, 0.0)), 7.0, 0.08, 1
-    )
+    seconds, memory = [a + b * n for n in sizes], [10**8 + 1000 * n for n in sizes]
+    rebuilds = more.get("rebuilds", (0.0, 0.0, 0.0))
+    return calibration.Calibration(sizes, seconds, memory, a, b, 0.0, 1e3, *rebuilds, 7.0, 0.08, 1)
 
 
 def test_arithmetic_of_a_prediction():
