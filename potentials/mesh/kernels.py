@@ -24,6 +24,7 @@ def _place(x, i, origin, inverse, points, low, whole, size, index, t):
         u = (d0 * inverse[0, a] + d1 * inverse[1, a] + d2 * inverse[2, a]) * points[a]
         if whole[a]:
             u -= points[a] * np.floor(u / points[a])
+            u = u if u < points[a] else 0.0  # of a tiny negative number rounding makes the end
         g = np.floor(u)
         t[a] = u - g
         inside &= g >= low[a] and g <= low[a] + size[a] - ORDER  # also False where u is not a number

@@ -125,7 +125,7 @@ class ParticleMesh(Potential):
         order = order or 6
         known, points = {}, []
         for s in sources:
-            key = s.count, s.squares, s.fourths, s.cell.tobytes()
+            key = f"{s.count:.9g} {s.squares:.9g} {s.fourths:.9g}", s.cell.round(9).tobytes()  # sums differ by rounding
             if key not in known:
                 known[key] = (settings.points_for(s.cell, self.spacing) if self.spacing else
                               settings.mesh(self.kind, alpha, order, rest, s, self.strength))

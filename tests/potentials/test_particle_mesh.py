@@ -292,6 +292,17 @@ def test_refusals():
         evaluate(CoulombPME(accuracy=1e-13, cutoff=2.0, order=3), random_ions())
 
 
+def test_an_atom_on_the_boundary_belongs_to_the_mesh():
+    """A place just below zero becomes, when wrapped, the end of the mesh by rounding."""
+    atoms = ionic("NaCl", "rocksalt", 5.64, 1.0, cubic=True)
+    potential = CoulombPME(cutoff=5.0, alpha=0.5, order=6, spacing=1.0, part="mesh")
+    expected = evaluate(potential, atoms, {"energy"}).energy[0]
+    for place in (-1e-300, -1e-17, 0.0, 5.64 - 1e-15):
+        atoms.positions[0] = [place, 0.0, place]
+        result = evaluate(potential, atoms, {"energy"})
+        assert np.isfinite(result.forces).all() and result.energy[0] == pytest.approx(expected, rel=1e-9)
+
+
 # -- pieces ---------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("order", [3, 4, 7, 16])
 def test_splines_are_scipys(order):
