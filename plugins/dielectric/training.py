@@ -169,7 +169,7 @@ class Training:
     def __init__(self, model, train, settings: Settings, out):
         self.model, self.settings, self.out = model, settings, Path(out)
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=settings.rate, amsgrad=True)
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=settings.rate)
         self.average = {k: p.detach().clone() for k, p in model.named_parameters()}
         self.epoch = self.steps = 0
         atoms, width = settings.batch * max(len(f.forces) for f in train), max(f.graph.widest for f in train)
