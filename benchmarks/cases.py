@@ -1,7 +1,7 @@
 """All comparisons by name; each is a function of (quick, say) that gives rows."""
 import os
 
-from benchmarks import matter, memory, neighbor_lists, particle_mesh, startup
+from benchmarks import matter, memory, neighbor_lists, particle_mesh, startup, two_cores
 from benchmarks.race import race
 
 
@@ -32,6 +32,7 @@ ALL = {
     "tersoff": _races(lambda: matter.silicon("Tersoff"), (16,), ("double",)),
     "particle-mesh": particle_mesh.run,
     "lists": neighbor_lists.run,
+    "two-cores": two_cores.run,
     "memory": memory.run,
     "startup": startup.run,
 }

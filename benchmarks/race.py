@@ -73,11 +73,12 @@ def start_lammps(matter, cells, cores, style, skin, forced, data=None):
     return worker, version
 
 
-def start_ours(matter, path, cores, precision, skin, forced):
-    worker = Contestant("benchmarks.ours:Engine", cores, ranks=len(cores))
+def start_ours(matter, path, cores, precision, skin, forced, threads=1):
+    """Ours, with a rank on each core unless one rank is to use them as so many threads."""
+    worker = Contestant("benchmarks.ours:Engine", cores, ranks=len(cores) // threads)
     worker("make", path=str(path), species=[matter.species], masses=[matter.mass], potential=matter.potential, skin=skin,
            timestep=matter.timestep, forced=matter.every if forced else 0, precision=precision,
-           velocity_unit=matter.velocity_unit)
+           threads=threads, velocity_unit=matter.velocity_unit)
     return worker
 
 

@@ -27,7 +27,8 @@ TEMPLATE = '''
 import numpy as np
 from numba import njit
 
-from engine.kernels.simd import hsum, load, load_rows, mask_from_bits, select, splat, store, to_float32, to_float64
+from engine.kernels.simd import (
+    high_half, hsum, join, load, load_rows, low_half, mask_from_bits, select, splat, store, to_float32, to_float64)
 
 f = njit(forceinline=True, error_model="numpy")(pair)
 
@@ -35,7 +36,7 @@ f = njit(forceinline=True, error_model="numpy")(pair)
 @njit(cache=True, nogil=True, error_model="numpy")
 def compute(from_block, to_block, X, C, start, stop, neighbors, mask_start, mask_stop, mask_neighbors, masks, kinds,
             row_length, stride, table, {inputs}F, E):
-    zero = splat(np.{real}(0.0), {width})
+    zero = splat(np.{real}(0.0), {lanes})
     F[:], E[:] = 0.0, 0.0
     {constants}
     for block in range(from_block, to_block):
@@ -72,8 +73,8 @@ def _indent(lines, spaces):
     return ("\n" + " " * spaces).join(lines) or "pass"
 
 
-def _body(names, width, mixed, species, energy, masked):
-    """The text for one cluster against the block's four atoms."""
+def _body(names, width, pair, mixed, species, energy, masked):
+    """The text for one cluster against the block's four atoms, `pair` (one or two) of them in a register."""
     scalars = [name for name in names if not name.endswith(("_i", "_j"))]
     atoms = sorted({name[:-2] for name in names if name.endswith(("_i", "_j"))})
     lines = [f"o = cluster * {3 * width}"]
@@ -86,19 +87,23 @@ def _body(names, width, mixed, species, energy, masked):
         lines.append(f"{d}j = load(X, {place}, {width}){shift[k]}")
         lines.append(f"g{d} = zero" if mixed else f"g{d} = load(F, {place}, {width})")
     lines += [f"{a}_j = load(in_{a}, cluster * {width}, {width})" for a in atoms]
+    if pair == 2:
+        lines += [f"{v} = join({v}, {v})" for v in ["xj", "yj", "zj", *(f"{a}_j" for a in atoms)]]
     if energy:
         lines.append("ej = zero")
-    for m in range(BLOCK):
+    for m in range(0, BLOCK, pair):
         if species:
             for group in range(0, len(scalars) + 1, 4):
-                row = (["cut2", *scalars] + ["_"] * 4)[group:group + 4]
-                lines.append(f"{', '.join(row)} = load_rows(table, kinds, cluster * {width}, {width}, stride, "
-                             f"row{m} + {group})")
+                row = ["cut2", *scalars][group:group + 4]
+                parts = [[f"t{q}_{k}" for k in range(4)] for q in range(pair)]
+                lines += [f"{', '.join(part)} = load_rows(table, kinds, cluster * {width}, {width}, stride, "
+                          f"row{m + q} + {group})" for q, part in enumerate(parts)]
+                lines += [f"{name} = {_joined([part[k] for part in parts])}" for k, name in enumerate(row)]
         lines.append(f"dx, dy, dz = x{m} - xj, y{m} - yj, z{m} - zj")
         lines.append("r2 = dx * dx + dy * dy + dz * dz")
         lines.append("inside = r2 < cut2")
         if masked:
-            lines.append(f"inside &= mask_from_bits(bits >> {m * width}, {width})")
+            lines.append(f"inside &= mask_from_bits(bits >> {m * width}, {pair * width})")
         arguments = "".join(f", {n[:-2]}_{m}" if n.endswith("_i") else f", {n}" for n in names)
         lines.append(f"e, w = f(select(inside, r2, cut2){arguments})")
         lines.append("w = select(inside, w, zero)")
@@ -107,6 +112,8 @@ def _body(names, width, mixed, species, energy, masked):
             lines += [f"f{d}{m} += d{d}", f"g{d} -= d{d}"]
         if energy:
             lines += ["e = select(inside, e, zero)", f"e{m} += e", "ej += e"]
+    if pair == 2:
+        lines += [f"{v} = low_half({v}) + high_half({v})" for v in ["gx", "gy", "gz"] + ["ej"] * energy]
     for k, d in enumerate("xyz"):
         place = f"o + {k * width}"
         lines.append(f"store(F, {place}, load(F, {place}, {width}) + to_float64(g{d}))" if mixed
@@ -117,32 +124,41 @@ def _body(names, width, mixed, species, energy, masked):
     return lines
 
 
-def generate(names, width, mixed, species, energy):
-    """Source of the driver for a pair function with these argument names after r2, and its per-atom inputs."""
+def _joined(parts):
+    return f"join({parts[0]}, {parts[1]})" if len(parts) == 2 else parts[0]
+
+
+def generate(names, width, mixed, species, energy, pair=1):
+    """Source of the driver for a pair function with these argument names after r2, and its per-atom inputs.
+
+    pair : atoms of a block in one register; two of them where it holds twice a cluster's atoms
+    """
     names = [f"p_{name}" for name in names]  # so that no parameter's name is one of the driver's own
     real = "float32" if mixed else "float64"
     scalars = [name for name in names if not name.endswith(("_i", "_j"))]
     atoms = sorted({name[:-2] for name in names if name.endswith(("_i", "_j"))})
     constants, load_i, store_i = [], [], []
     if not species:
-        constants.append(f"cut2 = splat(table[0], {width})")
-        constants += [f"{name} = splat(table[{k + 1}], {width})" for k, name in enumerate(scalars)]
-    for m in range(BLOCK):
+        constants.append(f"cut2 = splat(table[0], {pair * width})")
+        constants += [f"{name} = splat(table[{k + 1}], {pair * width})" for k, name in enumerate(scalars)]
+    for m in range(0, BLOCK, pair):
+        block = range(m, m + pair)
+        part = ["{}"] if pair == 1 else ["low_half({})", "high_half({})"]
         for k, d in enumerate("xyz"):
-            load_i.append(f"{d}{m} = splat(X[base + {k * width + m}], {width})")
+            load_i.append(f"{d}{m} = " + _joined([f"splat(X[base + {k * width + q}], {width})" for q in block]))
             load_i.append(f"f{d}{m} = zero")
-            store_i.append(f"F[base + {k * width + m}] += hsum(f{d}{m})")
-        load_i += [f"{a}_{m} = splat(in_{a}[lane0 + {m}], {width})" for a in atoms]
+            store_i += [f"F[base + {k * width + q}] += hsum({p.format(f'f{d}{m}')})" for q, p in zip(block, part, strict=True)]
+        load_i += [f"{a}_{m} = " + _joined([f"splat(in_{a}[lane0 + {q}], {width})" for q in block]) for a in atoms]
         if species:
-            load_i.append(f"row{m} = kinds[lane0 + {m}] * row_length")
+            load_i += [f"row{q} = kinds[lane0 + {q}] * row_length" for q in block]
         if energy:
             load_i.append(f"e{m} = zero")
-            store_i.append(f"E[lane0 + {m}] += 0.5 * hsum(e{m})")
+            store_i += [f"E[lane0 + {q}] += 0.5 * hsum({p.format(f'e{m}')})" for q, p in zip(block, part, strict=True)]
     loops = (ONE_LOOP if energy else LOOPS).strip().format(
-        masked_body=_indent(_body(names, width, mixed, species, energy, True), 4),
-        body=_indent(_body(names, width, mixed, species, energy, False), 4))
+        masked_body=_indent(_body(names, width, pair, mixed, species, energy, True), 4),
+        body=_indent(_body(names, width, pair, mixed, species, energy, False), 4))
     text = TEMPLATE.format(
-        width=width, width3=3 * width, real=real, inputs="".join(f"in_{a}, " for a in atoms),
+        width=width, width3=3 * width, lanes=pair * width, real=real, inputs="".join(f"in_{a}, " for a in atoms),
         constants=_indent(constants, 4), load_i=_indent(load_i, 8), store_i=_indent(store_i, 8),
         centre_i="cx, cy, cz = C[own, 0], C[own, 1], C[own, 2]" if mixed else "pass",
         loops=_indent(loops.split("\n"), 8))
@@ -243,8 +259,9 @@ def _add_atom_energy(begin, end, E, rows, width, atom_energy):
 
 
 def default_width(precision):
-    """Atoms of a cluster: as many as a register holds, but at least four."""
-    return max(4, register_bits() // (32 if precision == "mixed" else 64))
+    """Atoms of a cluster: in double precision as many as a register holds; in mixed precision half of that, since wider
+    clusters waste lanes. At least four."""
+    return max(4, register_bits() // 64)
 
 
 class ClusterDriver:
@@ -277,7 +294,8 @@ class ClusterDriver:
 
     def driver(self, energy):
         if energy not in self._compiled:
-            source, self._inputs = generate(self.names, self.width, self.mixed, self.types > 1, energy)
+            pair = 2 if self.mixed and 2 * self.width <= register_bits() // 32 else 1
+            source, self._inputs = generate(self.names, self.width, self.mixed, self.types > 1, energy, pair)
             name = f"clusters_{self.function.__name__}"
             self._compiled[energy] = compiled.load(source, {"pair": self.function}, name).compute
         return self._compiled[energy]

@@ -108,6 +108,32 @@ def store_interleaved(typing, array, offset, x, y, z):
     return types.void(array, types.int64, x, y, z), emit
 
 
+@intrinsic
+def join(typing, a, b):
+    """A vector of twice the lanes: those of a, then those of b."""
+    if not isinstance(a, Vector) or a != b:
+        return None
+
+    def emit(context, builder, sig, args):
+        return shuffle(builder, *args, range(2 * a.width))
+    return Vector(a.element, 2 * a.width)(a, b), emit
+
+
+def _half(begin, doc):
+    @intrinsic
+    def half(typing, a):
+        def emit(context, builder, sig, args):
+            first = begin * a.width // 2
+            return shuffle(builder, args[0], args[0], range(first, first + a.width // 2))
+        return Vector(a.element, a.width // 2)(a), emit
+    half.__doc__ = doc
+    return half
+
+
+low_half = _half(0, "The first half of the lanes.")
+high_half = _half(1, "The second half of the lanes.")
+
+
 def _compresses(vector):
     bits = vector.width * vector.element.bitwidth
     return has_feature("avx512f") and (bits == 512 or bits in (128, 256) and has_feature("avx512vl"))
