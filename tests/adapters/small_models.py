@@ -56,17 +56,17 @@ def nequip():
     return (made["sole_model"] if isinstance(made, dict) else made).eval()
 
 
-def nequip_file(path, structures):
+def nequip_file(path, atoms):
     """The same compiled by their own tool: path ends in ``.nequip.pt2``. About half a minute."""
     from unittest.mock import patch
 
-    from nequip.data import AtomicDataDict, from_ase
+    from nequip.data import from_ase
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
     from nequip.scripts import compile as tool
 
     made = nequip()
     mapper, edges = ChemicalSpeciesToAtomTypeMapper(model_type_names=["Au", "Cu"]), NeighborListTransform(r_max=4.0)
-    data = AtomicDataDict.batched_from_list([edges(mapper(from_ase(atoms))) for atoms in structures])
+    data = edges(mapper(from_ase(atoms)))
     with patch.object(tool, "load_saved_model", lambda *a, **k: (made, data)):  # instead of a training's checkpoint
         tool.main(["-", str(path), "--mode", "aotinductor", "--device", "cpu", "--target", "ase"])
     return str(path)

@@ -43,7 +43,7 @@ def mace(folder):
 def nequip(folder):
     from plugins.adapters.nequip import NequIP
 
-    return NequIP(small_models.nequip_file(folder / "small.nequip.pt2", [ALLOY, ALLOY * (1, 1, 2)])), ALLOY
+    return NequIP(small_models.nequip_file(folder / "small.nequip.pt2", ALLOY)), ALLOY
 
 
 def metatomic(folder):
