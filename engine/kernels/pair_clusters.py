@@ -285,7 +285,8 @@ class ClusterDriver:
         rows[..., 1:parameters + 1] = table
         self.table = rows.ravel()
         self._builder = ClusterBuilder(self.width)
-        self._prune = specialize(clusters_prune, WIDTH=self.width, MIXED=self.mixed).prune
+        self.pair = 2 if self.mixed and 2 * self.width <= register_bits() // 32 else 1
+        self._prune = specialize(clusters_prune, WIDTH=self.width, MIXED=self.mixed, PAIR=self.pair).prune
         self._kept = np.zeros(0, np.int32)
         self._made = self._made_for = None
         self._compiled = {}
@@ -294,8 +295,7 @@ class ClusterDriver:
 
     def driver(self, energy):
         if energy not in self._compiled:
-            pair = 2 if self.mixed and 2 * self.width <= register_bits() // 32 else 1
-            source, self._inputs = generate(self.names, self.width, self.mixed, self.types > 1, energy, pair)
+            source, self._inputs = generate(self.names, self.width, self.mixed, self.types > 1, energy, self.pair)
             name = f"clusters_{self.function.__name__}"
             self._compiled[energy] = compiled.load(source, {"pair": self.function}, name).compute
         return self._compiled[energy]
