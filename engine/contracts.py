@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from engine.kernels.team import clear
+
 ListKind = Literal["half", "full", "none"]
 Reach = Literal["local", "exchanging", "message passing", "global"]
 
@@ -65,7 +67,7 @@ class Output:
             shape = tuple(sizes.get(s, s) for s in SHAPES[name])
             array = kept.get(name)
             if array is not None and array.shape == shape:
-                array[...] = 0.0
+                clear(array)
             else:
                 array = np.zeros(shape)
             self._arrays[name] = array

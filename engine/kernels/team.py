@@ -119,6 +119,12 @@ class Team:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _clear(begin, end, values):
+    for k in range(begin, end):
+        values[k] = 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _sum(begin, end, parts):
     for t in range(1, parts.shape[0]):
         for k in range(begin, end):
@@ -148,6 +154,15 @@ def use(threads, cores=None):
 
 def threads():
     return _team.size
+
+
+def clear(array):
+    """Zero a contiguous array of float64."""
+    team = team_for(len(array))
+    if team.size == 1:
+        array[...] = 0.0
+    else:
+        team(_clear, team.cuts(array.size), array.reshape(-1))
 
 
 @contextmanager
