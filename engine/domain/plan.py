@@ -23,7 +23,7 @@ from engine.domain.ghosts import ghosts_for, peers
 from engine.parallel import Serial
 
 OVERHEAD = 2e-6  # s of the processor for one message from Python (posting, packing's call)
-PACK = 2e-9  # s for a ghost in a round; fitted, as the above, by ``python -m benchmarks.ranks_halo``
+PACK = 2e-9  # s for a ghost in a round; fitted by ``python -m benchmarks.ranks_halo``
 SAMPLE = 48  # ranks whose ghosts are counted where there are more
 
 
