@@ -314,7 +314,7 @@ def share_cores(comm, threads=None) -> int:
     from engine.kernels import team
 
     team.use(threads, cores())
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     threadpool_limits(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:
