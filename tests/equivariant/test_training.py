@@ -156,10 +156,10 @@ def test_training_by_edges_holds_every_batch(file, tmp_path):
     Trainer.update = lambda self, rows, total: (seen.append(sum(np.diff(self.labels.store.offsets)[rows])),
                                                 original(self, rows, total))[1]
     try:
-        stage(file, tmp_path / "out", epochs=1, batch=BatchSize(3, edges=900)).train(quiet=True)
+        stage(file, tmp_path / "out", epochs=1, batch=BatchSize(3, edges=300)).train(quiet=True)
     finally:
         Trainer.update = original
-    assert len(seen) > 2 and max(seen) <= 900
+    assert len(seen) > 2 and max(seen) <= 300
 
 
 def test_weights_of_frames(tmp_path):

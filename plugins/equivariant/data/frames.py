@@ -113,7 +113,7 @@ def _weights(source, found, where):
         except (TypeError, ValueError):
             weight = float("nan")
         if not 0 <= weight < float("inf"):
-            raise InputError(f"{where}: '{name}' = {found[name]!r} must be a weight: a number, 0 or more")
+            raise InputError(f"{where}: '{name}' = {found[name]} must be a weight: a number, 0 or more")
         return weight
 
     if source.weight == "":
