@@ -69,7 +69,9 @@ def torch_sim(folder):
 def ase(folder):
     from potentials.ase_calculator import ASE
 
-    return ASE(TimedEMT), bulk("CuAu", "l1_0", a=3.9, c=3.9) * (8, 4, 4)
+    atoms = bulk("Cu", cubic=True, a=3.8) * (4, 4, 4)
+    atoms.symbols[::2] = "Au"
+    return ASE(TimedEMT), atoms
 
 
 def main(names):
