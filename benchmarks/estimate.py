@@ -54,8 +54,8 @@ def predicted(case, repeats):
 
 def measured(case, repeat, seconds):
     """[s a step, bytes, atoms] of a run of about `seconds` a step times so many steps."""
+    from engine.memory import peak
     from engine.run import Run
-    from plugins.estimate.calibration import largest_memory
     from plugins.estimate.clock import clock
 
     run, marks = Run(raw(case, repeat, int(np.clip(4.0 / seconds, 40, 4000)))), []
@@ -68,7 +68,7 @@ def measured(case, repeat, seconds):
     run.build = watched
     run.execute(quiet=True)
     half = len(marks) // 2
-    return [(marks[-1] - marks[half]) / (len(marks) - 1 - half), largest_memory(), run.simulation.state.n]
+    return [(marks[-1] - marks[half]) / (len(marks) - 1 - half), peak(), run.simulation.state.n]
 
 
 def elsewhere(task, **arguments):

@@ -6,12 +6,12 @@ Lennard-Jones, 4·cells³ atoms for each rank (136: ten million). Every rank mak
 """
 
 import argparse
-import resource
 import time
 
 import numpy as np
 
 from engine.build import thermalise
+from engine.memory import peak
 from engine.parallel import world
 from engine.simulation import Simulation
 from engine.state import State
@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--steps", type=int, default=5)
     given = parser.parse_args()
     comm, m, a = world(), given.cells, 3.405 * (4 / 0.8442) ** (1 / 3)
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    base = peak()
     n = 4 * m**3
     state = State(n, a * np.diag([m, m, m * comm.size]), [True] * 3, ["Ar"])
     corner = np.stack(np.meshgrid(*[np.arange(m)] * 3, indexing="ij"), -1).reshape(-1, 1, 3) + [0, 0, m * comm.rank]
@@ -42,7 +42,7 @@ def main():
     simulation.run(given.steps)
     seconds = (time.perf_counter() - start) / max(given.steps, 1)
     drift = float((simulation.conserved() - before)[0])
-    used = comm.sum(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) * 1024 / comm.sum(state.n)
+    used = comm.sum(peak() - base) / comm.sum(state.n)
     ghosts, atoms = comm.sum(state.n_ghost), comm.sum(state.n)
     if comm.rank == 0:
         print(f"{atoms} atoms on {comm.size} ranks ({ghosts} ghosts): {used:.0f} bytes an atom at the peak, "

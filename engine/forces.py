@@ -8,7 +8,8 @@ from engine.contracts import PER_ATOM, Inputs, Output
 from engine.errors import InputError
 
 ALWAYS = frozenset({"forces"})
-OF_THE_FIELD = frozenset({"polarization", "quadrupole", "born_charges", "polarizability"})  # zero for potentials that take no field
+# zero for potentials that take no field
+OF_THE_FIELD = frozenset({"polarization", "quadrupole", "born_charges", "polarizability"})
 
 
 class Forces:

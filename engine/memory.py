@@ -85,6 +85,15 @@ def present() -> int:
 
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return peak()
+
+
+def peak() -> int:
+    """Bytes that the process has held at most, since it is this program: what a system calls its largest resident set may be
+    that of the process that started it."""
+    if sys.platform.startswith("linux"):
+        with open("/proc/self/status") as file:
+            return 1024 * int(next(line for line in file if line.startswith("VmHWM")).split()[1])
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

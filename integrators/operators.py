@@ -12,20 +12,20 @@ from engine.kernels.team import team_for
 
 def kick(velocities, forces, masses, dt):
     """B: v += f/m dt."""
-    team = team_for(len(velocities))
+    team = team_for(len(velocities), light=True)
     team(_kick, team.cuts(len(velocities)), velocities, forces, masses, dt)
 
 
 def drift(positions, velocities, dt):
     """A: x += v dt."""
-    team = team_for(len(velocities))
+    team = team_for(len(velocities), light=True)
     team(_drift, team.cuts(len(velocities)), positions, velocities, dt)
 
 
 def kick_and_drift(positions, velocities, forces, masses, kick_dt, drift_dt, start):
     """B A in one pass over memory: v += f/m kick_dt, x += v drift_dt; returns the largest square of an atom's distance from
     its place in `start`, infinite where it is not a number."""
-    team = team_for(len(velocities))
+    team = team_for(len(velocities), light=True)
     farthest = np.zeros((team.size, 1))
     team(_kick_and_drift, team.cuts(len(velocities)), positions, velocities, forces, masses, kick_dt, drift_dt, start,
          private=(farthest,))

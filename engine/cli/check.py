@@ -16,9 +16,8 @@ def check(
 ):
     """Check an input file: resolved input, degrees of freedom, memory, predicted time; with --ranks a plan."""
     import json
-    import resource
 
-    from engine.memory import forecast
+    from engine.memory import forecast, peak
     from engine.output.screen import console, duration, rate
     from engine.run import from_file
 
@@ -39,7 +38,7 @@ def check(
     console.print(f"neighbors            {pairs or 'no lists'}", markup=False)
     console.print(f"forces               {1e3 * seconds:.3f} ms a step")
     step, memory, how = _forecast(job, state.n) or (1.15 * seconds, None, "from the forces alone")
-    memory = memory or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = memory or peak()
     console.print(f"memory               {memory / 1e6:.0f} MB")
     console.print(f"  by part            {needed}")
     console.print(f"predicted            about {duration(step * steps)} for {steps} steps "

@@ -110,7 +110,7 @@ class Domain:
             return True
         if moved is None:
             strain = np.ascontiguousarray(strain)
-            team = team_for(state.n)
+            team = team_for(state.n, light=True)
             found = np.zeros((team.size, 1))
             team(_largest_move, team.cuts(state.n), state.positions, self._reference, strain, state.origin, state.system,
                  private=(found,))

@@ -54,13 +54,13 @@ def _add(begin, end, array, rows, values):
 
 def _share(kernel, *arguments, rows):
     """Have threads take parts of rows."""
-    team = team_for(len(rows))
+    team = team_for(len(rows), light=True)
     team(kernel, team.cuts(len(rows)), *arguments)
 
 
 def _add_to(array, rows, values):
     """array[rows] += values; an atom's contributions stand one after the other and are added by one thread."""
-    team = team_for(len(rows))
+    team = team_for(len(rows), light=True)
     cuts = team.cuts(len(rows))
     if team.size > 1:
         cuts = cuts.copy()

@@ -22,6 +22,7 @@ from numba import njit
 from engine.kernels import compiled, handoff
 
 GRAIN = 500     # rows for each thread, below which one thread does all
+LIGHT = 10      # times as many of rows that are only moved or copied: some microseconds, as long as a launch
 ROW = 8         # what a row costs beside its entries, in entries
 
 SOURCE = '''
@@ -158,7 +159,7 @@ def threads():
 
 def clear(array):
     """Zero a contiguous array of float64."""
-    team = team_for(len(array))
+    team = team_for(len(array), light=True)
     if team.size == 1:
         array[...] = 0.0
     else:
@@ -179,9 +180,9 @@ def using(threads, grain=1):
         GRAIN = before[1]
 
 
-def team_for(rows):
-    """The team, or one thread alone where there is too little to do."""
-    return _team if rows >= GRAIN * _team.size else ALONE
+def team_for(rows, light=False):
+    """The team, or one thread alone where there is too little to do; `light`: each row is a few operations and no more."""
+    return _team if rows >= GRAIN * (LIGHT if light else 1) * _team.size else ALONE
 
 
 if hasattr(os, "register_at_fork"):

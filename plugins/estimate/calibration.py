@@ -39,6 +39,7 @@ from engine.build import state_from_atoms, thermalise
 from engine.config.ramp import Ramp
 from engine.errors import InputError
 from engine.kernels.compiled import cache_folder
+from engine.memory import peak
 from engine.parallel import share_cores
 from engine.simulation import Simulation
 from integrators.composition import Composition
@@ -131,7 +132,7 @@ def calibrate(potentials, atoms, integrator, seconds=1.0, largest=None, temperat
         found = step_seconds(sim, seconds)
         plain.append(found.plain), rebuilds.append(found)
         sizes.append(n)
-        memory.append(largest_memory())
+        memory.append(peak())
         reach = sim.domain.cutoff + sim.domain.skin
     a, b, s = _least_squares(sizes, plain, (0, 1, 2 / 3))
     half = len(sizes) // 2  # of the upper half: below it, libraries are most of the memory
@@ -193,16 +194,6 @@ def _rebuild_seconds(sim):
             times.append(clock() - begin)
         found.append(times[0] - times[1])
     return max(float(np.median(found)), 0.0)
-
-
-def largest_memory():
-    """Bytes that this process has had at most."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(next(line for line in status.read_text().splitlines() if "VmHWM" in line).split()[1])
-    import resource
-
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def available_memory():

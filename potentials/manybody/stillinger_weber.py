@@ -93,7 +93,8 @@ class StillingerWeber(SitePotential):
             raise InputError(f"{self.label}: {self.file}: the parameters of an angle depend on the order of its ends")
         cutoffs = _reach(pairs)
         if not np.array_equal(cutoffs, cutoffs.T):
-            raise InputError(f"{self.label}: {self.file}: the tolerance ends a bond earlier at one of its atoms than at the other")
+            raise InputError(f"{self.label}: {self.file}: the tolerance ends a bond earlier at one of its atoms than "
+                             "at the other")
         if not (cutoffs > 0).all():
             raise InputError(f"{self.label}: {self.file}: a bond has no length: sigma and a must be positive, or its tolerance "
                              "is too large")

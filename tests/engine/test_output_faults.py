@@ -334,7 +334,8 @@ def test_failing_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change", [
-    ("timestep = 2.0", "timestep = 3000.0"), ("a = 5.3", "a = 1.5"), ("temperature = 60\nfriction", 'temperature = "1e9 K"\nfriction'),
+    ("timestep = 2.0", "timestep = 3000.0"), ("a = 5.3", "a = 1.5"),
+    ("temperature = 60\nfriction", 'temperature = "1e9 K"\nfriction'),
 ])
 def test_explosion_names_step_atom_and_cause(change, tmp_path, monkeypatch, capsys):
     """Too long a time step, overlapping atoms, a mad thermostat: one line and exit code 3 long before the next thermo row."""
