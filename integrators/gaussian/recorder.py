@@ -53,9 +53,8 @@ def read(path):
 class GaussianRecorder(Hook):
     """modes : lattice file whose phonons are projected on; by default those of the TD-SCHA's own start
     stress : write both definitions of the stress (needs the virial)
-    scattering : wave vectors in units of the cell's reciprocal vectors (whole numbers) at which Bragg and diffuse X-ray intensities
-    are
-        written (form factors: atomic numbers)
+    scattering : wave vectors in units of the cell's reciprocal vectors (whole numbers) at which Bragg and diffuse X-ray
+        intensities are written (form factors: atomic numbers)
     full : steps between whole states, 0 for none"""
 
     every: int = 1
