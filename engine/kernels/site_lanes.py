@@ -12,9 +12,9 @@ Each centre's neighbors inside the cutoff are compacted first, so that lanes are
 ghosts' own forces give the virial, W_ab = Σ_k r_k,a F_k,b.
 """
 import numpy as np
-from numba import njit
 
 from engine.kernels import compiled
+from engine.kernels.records import pack, unpack
 from engine.kernels.team import team_for
 
 LANES = 8
@@ -86,27 +86,6 @@ def compute(from_atom, to_atom, records, offsets, indices, longest, cutoff2, par
                 energy[first + lane] += energies[lane]
 
 '''
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def pack(begin, end, x, records):
-    """Records (rows, 4) of positions."""
-    for i in range(begin, end):
-        records[i, 0], records[i, 1], records[i, 2], records[i, 3] = x[i, 0], x[i, 1], x[i, 2], 0.0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def unpack(begin, end, force, x, system, forces, want_virial, virial):
-    """Add forces (threads, 4 rows) and, from ghosts' own forces, the virial W_ab = Σ r_a F_b."""
-    for i in range(begin, end):
-        for b in range(3):
-            f = force[0, 4 * i + b]
-            for t in range(1, force.shape[0]):
-                f += force[t, 4 * i + b]
-            forces[i, b] += f
-            if want_virial:
-                for a in range(3):
-                    virial[system[i], a, b] += x[i, a] * f
 
 
 class LanesDriver:

@@ -1,6 +1,7 @@
 """Runs the fast passes of an embedded-atom potential: tables packed for the cache, buffers kept from step to step."""
 import numpy as np
 
+from engine.kernels.records import pack, pack_fixed, put_fourth, unpack
 from engine.kernels.simd import register_bits
 from engine.kernels.specialize import specialize
 from engine.kernels.team import team_for
@@ -59,14 +60,14 @@ class FastPasses:
         team.add_up(kernels.embed, team.cuts(n), rho, species, system, self.per_rho, self.F, slope, energy, want_energy, False,
                     into=energy)
         halo.forward(slope)
-        team(kernels_simd.put_slopes, team.cuts(n_all), slope, records.view(np.float32) if self.mixed else records)
+        team(put_fourth, team.cuts(n_all), slope, records.view(np.float32) if self.mixed else records)
         force, pairs = self._buffer("force", (team.size, 4 * (n_all + 1))), np.empty((team.size, len(energy)))
         team(self.forces, cuts, flat, scale, csr.offsets, near, near_stop, species, system, self.cutoff2, self.per_r, self.table,
              self.rows, slope, want_energy, private=(force, pairs))
         if want_energy:
             energy += pairs.sum(0)
         virial = out.virial if "virial" in needs else np.zeros((1, 3, 3))
-        team.add_up(kernels_simd.unpack, team.cuts(n_all), force, x, system, out.forces, "virial" in needs, into=virial)
+        team.add_up(unpack, team.cuts(n_all), force, x, system, out.forces, "virial" in needs, into=virial)
 
     def _buffer(self, name, shape, dtype=float):
         """An uninitialised array that is kept from step to step."""
@@ -79,11 +80,11 @@ class FastPasses:
         """Position records and the length that a unit of them stands for; the last record is far from everything."""
         records = self._buffer("records", (len(x) + 1, 4), np.int32 if self.mixed else float)
         if not self.mixed:
-            team(kernels_simd.pack, team.cuts(len(x)), x, records)
+            team(pack, team.cuts(len(x)), x, records)
             records[-1] = 1e6, 1e6, 1e6, 0.0
             return records, 1.0
         low, extent = neighbors.derived(("extent", self.cutoff), lambda: self._extent(neighbors))
-        team(kernels_simd.pack_fixed, team.cuts(len(x)), x, low, FIXED_RANGE / extent, records)
+        team(pack_fixed, team.cuts(len(x)), x, low, FIXED_RANGE / extent, records)
         records[-1] = 2**30, 2**30, 2**30, 0
         return records, extent / FIXED_RANGE
 
