@@ -111,7 +111,8 @@ def task(typing, kernel, cuts, shared, private):
         flags = Flags()
         flags.nrt = True
         flags.error_model = kernel.dispatcher.targetoptions.get("error_model", "python")
-        described = context.compile_subroutine(builder, kernel.dispatcher.py_func, inner, flags=flags).fndesc
+        # Numba's own cache of subroutines looks at the code alone, and specialised kernels differ in constants of their modules
+        described = context.compile_subroutine(builder, kernel.dispatcher.py_func, inner, flags=flags, caching=False).fndesc
         data = ir.LiteralStructType([a.type for a in args[1:]])
         room = builder.alloca(data)
         for k, value in enumerate(args[1:]):
