@@ -8,7 +8,7 @@ import pytest
 from ase.build import bulk
 from numba import njit
 
-from engine.kernels import team
+from engine.kernels import compiled, team
 from engine.parallel import Serial, cores, share_cores
 from engine.simulation import Simulation
 from integrators.langevin import Langevin
@@ -158,3 +158,24 @@ def test_a_tuned_skin_changes_nothing_but_rounding_and_survives_a_restart():
 def _tuned(potential):
     atoms = bulk("Ar", "fcc", a=5.3, cubic=True).repeat(4)
     return Simulation.from_atoms(atoms, potential(), NVE(12.0), temperature=600, seed=4, skin="auto")
+
+
+def test_kernels_that_differ_in_a_constant_of_their_module_are_told_apart():
+    """As specialised ones do: same code, same types, another constant."""
+    text = '''
+from numba import njit
+
+VALUE = {}
+
+
+@njit(cache=True, error_model="numpy")
+def fill(begin, end, out):
+    for i in range(begin, end):
+        out[i] = VALUE
+'''
+    first, second = (compiled.load(text.format(value), name="constant").fill for value in (1.0, 2.0))
+    with team.using(2) as _:
+        for kernel, value in ((first, 1.0), (second, 2.0)):
+            out = np.zeros(64)
+            team.team_for(64)(kernel, team.team_for(64).cuts(64), out)
+            assert (out == value).all()
