@@ -1,7 +1,7 @@
 """Threads of this process: one team, which all kernels share.
 
 A kernel that threads may share takes a range first, ``kernel(begin, end, *shared, *private)``, and does only what belongs
-to rows (atoms, clusters, blocks) begin … end − 1. The same ranges let a rank do its interior rows while ghosts travel.
+to rows (atoms, clusters, blocks) begin … end − 1.
 What several rows add to is private: arrays (members, ...) of which each call gets its member's row, summed afterwards in
 the order of members. So results are the same bits whenever as many threads run, and differ by rounding between numbers of
 threads. With one thread the kernel is called as it is.
