@@ -1,4 +1,4 @@
-"""Contract tests: what every potential, integrator, field and hook must satisfy, to be run by plugin authors on their own work.
+"""Contract tests: what every potential, integrator, field, hook and updater must satisfy, for plugin authors to run on theirs.
 
 >>> from engine.testing import PotentialContract
 >>> class TestMine(PotentialContract):
@@ -14,7 +14,8 @@ open_directions : False for potentials that exist only in periodic matter (Ewald
 smooth : False where the energy jumps (a cutoff without a shift), which finite differences see
 tolerance : largest relative error of finite differences
 
-``IntegratorContract``, ``FieldContract`` and ``HookContract`` are used alike; ``engine.testing_parts`` has them.
+``IntegratorContract``, ``FieldContract``, ``HookContract`` and ``UpdaterContract`` are used alike;
+``engine.testing_parts`` has them.
 
 `evaluate` is of use beside the class: everything that a potential says about a structure, in the structure's order.
 
@@ -33,9 +34,10 @@ from engine.errors import InputError
 from engine.forces import Forces
 from engine.kernels import team
 from engine.parallel import world
-from engine.testing_parts import Contract, FieldContract, HookContract, IntegratorContract, check_registered
+from engine.testing_parts import Contract, FieldContract, HookContract, IntegratorContract, UpdaterContract, check_registered
 
-__all__ = ["Contract", "FieldContract", "HookContract", "IntegratorContract", "PotentialContract", "check_registered", "evaluate"]
+__all__ = ["Contract", "FieldContract", "HookContract", "IntegratorContract", "PotentialContract", "UpdaterContract",
+           "check_registered", "evaluate"]
 
 SUMS = frozenset({"energy", "forces", "virial"})
 

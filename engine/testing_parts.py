@@ -1,4 +1,4 @@
-"""Contract tests of integrators, fields and hooks; ``engine.testing`` offers them beside those of potentials.
+"""Contract tests of integrators, fields, hooks and updaters; ``engine.testing`` offers them beside those of potentials.
 
 >>> from engine.testing import IntegratorContract
 >>> class TestMine(IntegratorContract):
@@ -356,6 +356,66 @@ class HookContract(Contract):
         found = [{name: np.asarray(series.values) for name, series in s.hooks[0].result(s).items()} for s in (one, two)]
         assert found[0], "it has no results after these steps"
         same(*found, tolerance=tolerance, what="results")
+
+
+class UpdaterContract(Contract):
+    """Inherit, say what `updater` is; it acts on the systems of `simulation(updaters)`, by default one crystal of soft spheres.
+
+    steps : of the tests; it must act within them
+    """
+
+    steps = 24
+
+    def updater(self):
+        raise TypeError(f"{type(self).__name__} must say which updater it tests")
+
+    def simulation(self, updaters, comm=None):
+        from engine import registry
+
+        return soft_crystal(registry.get("integrators", "nve")(timestep=2.0), comm=comm, updaters=updaters)
+
+    @staticmethod
+    def _energy(simulation):
+        simulation.forces.all_levels(frozenset({"energy"}))
+        return simulation.potential_energy() + simulation.kinetic_energy()
+
+    def test_it_does_what_it_says(self):
+        """Every time it acts: what is not in `touches` is as before; the total energy has changed by what it returned."""
+        updater, changed = self.updater(), []
+        simulation = self.simulation([])
+        for _ in range(self.steps):
+            simulation.run(1)
+            if simulation.state.step % updater.every:
+                continue
+            before, energy = everything(simulation), self._energy(simulation)
+            added = updater.act(simulation)
+            if updater.touches - {"velocities"}:
+                simulation.forces.stale = True
+            error = np.abs(self._energy(simulation) - energy - added).max()
+            after = everything(simulation)
+            assert error < 1e-9 * np.abs(energy).max(), f"the total energy changed by {error:.3g} eV more than it returned"
+            for name, array in (("positions", "unwrapped"), ("velocities", "velocities"), ("cells", "cells")):
+                moved = before[array].shape != after[array].shape or not np.array_equal(before[array], after[array])
+                assert not moved or name in updater.touches, f"{name} changed, which `touches` does not say"
+                changed += [name] * moved
+        assert changed, f"it changed nothing within {self.steps} steps"
+
+    def test_restart_is_no_restart(self):
+        first = self.steps // 2 - 1
+        whole, parts = interrupted(lambda: self.simulation([self.updater()]), first, self.steps - first)
+        _equal_trees(whole.updaters[0].state_dict(), parts.updaters[0].state_dict(), type(whole.updaters[0]).__name__)
+        same(everything(whole), everything(parts), what="a restart")
+
+    def test_ranks_agree(self):
+        """Under a launcher: the same run as on one rank."""
+        if world().size == 1:
+            return
+        runs = []
+        for comm in (Serial(), world()):
+            simulation = self.simulation([self.updater()], comm=comm)
+            simulation.run(self.steps)
+            runs.append(everything(simulation))
+        same(*runs, tolerance=1e-9, what="ranks")
 
 
 def _equal_trees(one, two, place):

@@ -1,16 +1,16 @@
-"""The contract tests on every registered integrator, field and hook."""
+"""The contract tests on every registered integrator, field, hook and updater."""
 
 import numpy as np
 import pytest
 from ase import Atoms
 
 from engine.build import state_from_atoms, thermalise
-from engine.contracts import Hook
+from engine.contracts import Hook, Updater
 from engine.errors import InputError
 from engine.parallel import Serial
 from engine.simulation import Simulation
-from engine.testing import FieldContract, HookContract, IntegratorContract, check_registered
-from engine.testing_parts import Ions, soft_crystal, world
+from engine.testing import FieldContract, HookContract, IntegratorContract, UpdaterContract, check_registered
+from engine.testing_parts import Ions, crystal, soft_crystal, world
 from integrators.bussi import Bussi
 from integrators.cell_rescaling import CellRescaling
 from integrators.fire import FIRE
@@ -18,6 +18,7 @@ from integrators.langevin import Langevin
 from integrators.lbfgs import LBFGS
 from integrators.nose_hoover import NoseHoover
 from integrators.nve import NVE
+from integrators.replica_exchange import ReplicaExchange
 from plugins.analysis.msd import MeanSquareDisplacement
 from plugins.analysis.profile import Profile
 from plugins.analysis.rdf import RadialDistribution
@@ -116,6 +117,17 @@ def classes(base, names, options=lambda name: {}):
         yield f"Test{title}", type(f"Test{title}", (base,), {"name": name, "__module__": __name__, **options(name)})
 
 
+class TestReplicaExchange(UpdaterContract):
+    """Temperatures so near that nearly every attempt swaps."""
+
+    def updater(self):
+        return ReplicaExchange(every=4)
+
+    def simulation(self, updaters, comm=None):
+        integrator = Langevin(2.0, friction=0.01, temperature={"systems": [300.0, 301.0, 302.0]})
+        return soft_crystal(integrator, images=[crystal(seed=seed) for seed in (1, 2, 3)], comm=comm, updaters=updaters)
+
+
 globals().update(classes(_OfIntegrator, INTEGRATORS, lambda name: INTEGRATORS[name][1]))
 globals().update(classes(_OfField, FIELDS))
 globals().update(classes(_OfHook, HOOKS))
@@ -124,6 +136,7 @@ globals().update(classes(_OfHook, HOOKS))
 def test_all_that_is_registered_is_tested():
     check_registered("integrators", INTEGRATORS, {"tdscha": "moves a Gaussian, not atoms: tests/integrators/test_tdscha_*.py"})
     check_registered("fields", FIELDS)
+    check_registered("updaters", {"replica-exchange"})
     check_registered("hooks", HOOKS, {
         "gaussian": "watches TD-SCHA's Gaussian: tests/integrators/test_tdscha_run.py",
         "raman": "needs a learned polarizability: tests/dielectric/test_dielectric_observers.py",
@@ -157,6 +170,23 @@ class Pushing(Hook):
         simulation.state.velocities += 1e-9
 
 
+class Heating(Updater):
+    """Changes velocities and returns nothing of it."""
+
+    def act(self, simulation):
+        simulation.state.velocities *= 1.01
+        return 0.0
+
+
+class Shoving(Updater):
+    """Moves atoms, which it does not say."""
+
+    def act(self, simulation):
+        simulation.state.positions[0] += 1e-3
+        simulation.forces.stale = True
+        return 0.0
+
+
 def contract(base, **methods):
     return type("Broken", (base,), methods)()
 
@@ -172,6 +202,9 @@ def test_contracts_catch_mistakes():
         thermostat.test_reversibility()
     with pytest.raises(AssertionError, match="with the hook"):
         contract(HookContract, hook=lambda self: Pushing()).test_it_only_looks()
+    for updater, complaint in ((Heating(), "more than it returned"), (Shoving(), "changed")):
+        with pytest.raises(AssertionError, match=complaint):
+            contract(UpdaterContract, updater=lambda self, given=updater: given).test_it_does_what_it_says()
     moving = type("Moving", (Constant,), {"value": lambda self, time: np.array([0, 0, 1e-3 * time])})
     lying = contract(FieldContract, field=lambda self: moving([0, 0, 0]))
     with pytest.raises(AssertionError, match="steady"):
