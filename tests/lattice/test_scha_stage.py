@@ -5,8 +5,11 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import phonopy
 import pytest
+from ase import Atoms
 from ase.build import bulk
+from phonopy.structure.atoms import PhonopyAtoms
 from scipy.interpolate import CubicSpline
 from scipy.optimize import minimize_scalar
 
@@ -15,6 +18,7 @@ from quartic_crystal import write  # noqa: E402
 from tdscha_ranks import register  # noqa: E402
 
 from engine import units  # noqa: E402
+from engine.ase import EngineCalculator  # noqa: E402
 from engine.errors import InputError  # noqa: E402
 from engine.run import Run  # noqa: E402
 from engine.testing import evaluate  # noqa: E402
@@ -128,6 +132,33 @@ def test_phonopy_lattice(shared_data):
     w = lattice.sum_rule().frequencies()
     assert w[0] > 20 and 150 < w[-1] < 260
     assert np.abs(lattice.born.sum(0)).max() < 0.1
+
+
+def test_phonopy_start(tmp_path, monkeypatch):
+    """phonopy displaces a supercell, our calculator gives the forces, the SCHA starts from phonopy's file: it ends where that
+    from finite differences does."""
+    register()
+    monkeypatch.chdir(tmp_path)
+    lj = LennardJones(epsilon=0.01042, sigma=3.405, cutoff=8.0, truncation="force-shifted")
+    cell = PhonopyAtoms(["Ar"] * 4, cell=np.eye(3) * 5.36, scaled_positions=bulk("Ar", cubic=True, a=5.36).get_scaled_positions())
+    phonon = phonopy.Phonopy(cell, np.eye(3, dtype=int), primitive_matrix="F", log_level=0)
+    phonon.generate_displacements(distance=0.01)
+    forces = []
+    for moved in phonon.supercells_with_displacements:
+        atoms = Atoms(moved.symbols, moved.positions, cell=moved.cell, pbc=True, calculator=EngineCalculator(lj))
+        forces.append(atoms.get_forces())
+    phonon.forces = forces
+    phonon.produce_force_constants()
+    phonon.save("phonopy_params.yaml", settings={"force_constants": True})
+    found = []
+    for start in ("phonopy_params.yaml", "harmonic"):
+        text = ARGON.format(T=20).replace("5.25", "5.36").replace('"harmonic"', f'"{start}"').replace("cell = true\n", "")
+        job = Run(tomllib.loads(text), tmp_path)
+        job.execute(quiet=True, force=True)
+        assert job.stages[0].converged
+        found.append(Lattice.load("scha.h5").frequencies())
+    assert found[0] == pytest.approx(found[1], abs=0.2)  # twice the tolerance that each has converged to
+    assert np.abs(found[0] - read_phonopy("phonopy_params.yaml").frequencies()).max() > 2  # zero-point motion and 20 K
 
 
 def test_refusals(tmp_path, monkeypatch):
