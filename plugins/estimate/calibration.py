@@ -27,12 +27,15 @@ import hashlib
 import json
 import os
 import platform
+import subprocess
+import sys
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numba
 import numpy as np
+from numba.core import event
 
 import engine
 from engine.build import state_from_atoms, thermalise
@@ -47,7 +50,7 @@ from integrators.nve import NVE
 from plugins.estimate.clock import clock
 
 LATENCY, BANDWIDTH = 3e-6, 4e9  # s a message, bytes/s: shared memory, two ranks
-FORMAT = 3  # of what is kept
+FORMAT = 4  # of what is kept
 MESSAGES = 12  # a step: six faces, positions out and forces back
 
 
@@ -249,41 +252,80 @@ def for_input(job, again=False, seconds=1.0):
     """(Calibration, fs of a step) for a ``engine.run.Run``'s potential and matter: kept from before, or measured now.
 
     The smallest periodic piece is used: the input's crystal or structure before replication; and the integrator, levels
-    and temperature of its first stage that moves atoms.
+    and temperature of its first stage that moves atoms. A process that had to compile holds the compiler, too: its memory
+    is taken from another one.
     """
-    from engine.config import plugins
-    from engine.config.system import build_state
-
     share_cores(job.comm, job.input.run.threads)
-    named = job.input.named_potentials()
-    system = job.input.system.model_copy(update={"replicate": (1, 1, 1), "copies": 1, "velocities": None})
-    state = build_state(system, job.input.run.seed)
-    atoms = _ase(state)
-    stage = next((s for s in job.stages if isinstance(getattr(s, "integrator", None), Composition)), None)
-    make, levels, every, timestep = (lambda: NVE(1.0)), None, None, 1.0
-    if stage is not None:
-        make, timestep = (lambda: copy.deepcopy(stage.integrator)), stage.integrator.timestep
-        if stage.levels:
-            levels = [dict(level["potentials"]) for level in stage.levels]
-            every = [int(level["every"]) for level in stage.levels]
-            timestep *= every[-1] / every[0]
-    temperature = _temperature(job, stage)
-    name = key([named, levels, every, repr(stage.integrator) if stage is not None else "", temperature], atoms, timestep)
-    found = None if again else load(name)
+    wanted = _Wanted(job)
+    found = None if again else load(wanted.name)
     if found is None:
+        with event.install_recorder("numba:compile") as compiled:
+            found = wanted.calibrate(seconds)
+        if compiled.buffer and job.comm.size == 1:
+            less = found.bytes[0] - _elsewhere(job)
+            found.bytes = [size - less for size in found.bytes]
+        save(wanted.name, found)
+    return found, wanted.timestep
+
+
+class _Wanted:
+    """What an input file asks for, as far as a calibration knows it."""
+
+    def __init__(self, job):
+        from engine.config.system import build_state
+
+        self.job = job
+        system = job.input.system.model_copy(update={"replicate": (1, 1, 1), "copies": 1, "velocities": None})
+        self.state = build_state(system, job.input.run.seed)
+        self.atoms = _ase(self.state)
+        stage = next((s for s in job.stages if isinstance(getattr(s, "integrator", None), Composition)), None)
+        self.integrator, self.levels, self.every, self.timestep = (lambda: NVE(1.0)), None, None, 1.0
+        if stage is not None:
+            self.integrator, self.timestep = (lambda: copy.deepcopy(stage.integrator)), stage.integrator.timestep
+            if stage.levels:
+                self.levels = [dict(level["potentials"]) for level in stage.levels]
+                self.every = [int(level["every"]) for level in stage.levels]
+                self.timestep *= self.every[-1] / self.every[0]
+        self.temperature = _temperature(job, stage)
+        moving = repr(stage.integrator) if stage is not None else ""
+        tables = [job.input.named_potentials(), self.levels, self.every, moving, self.temperature]
+        self.name = key(tables, self.atoms, self.timestep)
+
+    def calibrate(self, seconds, largest=None):
+        from engine.config import plugins
+
+        job, cutoff = self.job, 0.0
         place = "potential" if job.input.potential is not None else "potentials.{}"
+        named = job.input.named_potentials()
         potentials = {n: plugins.make("potentials", t, place.format(n), job.folder) for n, t in named.items()}
-        cutoff = 0.0
         for potential in potentials.values():
-            potential.bind(state.species_names)
+            potential.bind(self.state.species_names)
             cutoff = max(cutoff, potential.capabilities().cutoff)
-        piece = _thick(atoms, max(cutoff, 5.0))
+        piece = _thick(self.atoms, max(cutoff, 5.0))
         with warnings.catch_warnings():  # of outer steps past resonance, which the run itself gives
             warnings.simplefilter("ignore")
-            found = calibrate(potentials, piece, make, seconds, temperature=temperature, skin=job.input.run.skin,
-                              precision=job.input.run.precision, levels=levels, every=every)
-        save(name, found)
-    return found, timestep
+            return calibrate(potentials, piece, self.integrator, seconds, largest or None, temperature=self.temperature,
+                             skin=job.input.run.skin, precision=job.input.run.precision, levels=self.levels, every=self.every)
+
+
+def smallest_bytes(raw, folder):
+    """Of a process that runs the smallest piece of an input for a moment."""
+    from engine.run import Run
+
+    job = Run(raw, folder)
+    share_cores(job.comm, job.input.run.threads)
+    return _Wanted(job).calibrate(0.02, largest=1).bytes[0]
+
+
+def _elsewhere(job):
+    """`smallest_bytes` of a process of its own, which finds all kernels compiled."""
+    code = f"import json, sys; from {__name__} import smallest_bytes as f; print(f(*json.load(sys.stdin)))"
+    path = os.pathsep.join(filter(None, [*sys.path, os.environ.get("PYTHONPATH")]))
+    done = subprocess.run([sys.executable, "-c", code], input=json.dumps([job.raw, job.folder]), capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": path}, timeout=300)
+    if done.returncode:
+        raise InputError(f"the calibration's second process failed: {(done.stderr.splitlines() or ['no word'])[-1]}")
+    return int(done.stdout.splitlines()[-1])
 
 
 def _temperature(job, stage):
