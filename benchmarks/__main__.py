@@ -7,7 +7,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from benchmarks import cases
+from benchmarks import cases, race
 
 HERE = Path(__file__).parent
 MARK = "<!-- table -->"
@@ -45,7 +45,10 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the 32 k cases only, in about five minutes")
     parser.add_argument("--only", metavar="NAME", help=f"one of {', '.join(cases.ALL)}")
+    parser.add_argument("--long", action="store_true", help="500 steps also where there are a million atoms: an hour more")
     given = parser.parse_args()
+    if given.long:
+        race.LARGE = float("inf")
     if given.only and given.only not in cases.ALL:
         parser.error(f"no benchmark is called '{given.only}'; there are: {', '.join(cases.ALL)}")
     file = HERE / "results" / "cpu.json"

@@ -10,26 +10,30 @@ def cores(count):
     return sorted(os.sched_getaffinity(0))[-count:]
 
 
-def _races(make, sizes, precisions, two_cores=True):
+def _races(make, sizes=(), precisions=("double", "mixed"), pairs=True):
+    """sizes: (cells, copies) of the races on one core, the first of which is that of --quick and of two ranks."""
     def run(quick, say):
         rows, thing = [], make()
         if quick:       # one size, the forced schedule, and the style that has always been the fastest
             thing.styles = thing.styles[:1]
             return race(thing, sizes[0], cores(1), precisions, True, say)
-        for cells in sizes:
+        for size in sizes:
             for forced in (True, False):
-                rows += race(thing, cells, cores(1), precisions, forced, say)
-        if two_cores and len(cores(2)) == 2:
+                rows += race(thing, size, cores(1), precisions, forced, say)
+        if pairs and len(cores(2)) == 2:
             rows += race(thing, sizes[0], cores(2), precisions, True, say)
         return rows
     return run
 
 
 ALL = {
-    "lennard-jones": _races(matter.lennard_jones, (20, 10, 40, 63), ("double", "mixed")),
-    "copper": _races(matter.copper, (20, 63), ("double", "mixed")),
-    "stillinger-weber": _races(lambda: matter.silicon("Stillinger-Weber"), (16,), ("double",)),
-    "tersoff": _races(lambda: matter.silicon("Tersoff"), (16,), ("double",)),
+    "lennard-jones": _races(matter.lennard_jones, ((20, 1), (10, 1), (20, 2), (21, 3))),
+    "copper": _races(matter.copper, ((20, 1), (21, 3))),
+    "stillinger-weber": _races(lambda: matter.silicon("Stillinger-Weber"), ((16, 1),), ("double",)),
+    "tersoff": _races(lambda: matter.silicon("Tersoff"), ((16, 1),), ("double",)),
+    "buckingham": _races(matter.buckingham, ((20, 1),), pairs=False),
+    "table": _races(matter.table, ((20, 1),), ("double",), pairs=False),
+    "user-pair": _races(matter.user_pair, ((20, 1),), pairs=False),
     "particle-mesh": particle_mesh.run,
     "lists": neighbor_lists.run,
     "two-cores": two_cores.run,

@@ -50,17 +50,30 @@ class Engine:
         return {"seconds": time.perf_counter() - begin, "cpu": time.process_time() - cpu,
                 "rebuilds": self.simulation.domain.rebuilds - before}
 
-    def forces(self, path):
-        """Save forces (n, 3) by tag and the energy at the present positions."""
+    def by_tag(self):
+        """Forces (n, 3) by tag, on the first rank."""
         simulation, state = self.simulation, self.simulation.state
-        simulation.forces.all_levels(frozenset({"energy"}))
-        energy = simulation.potential_energy()[0]
         rows = simulation.comm.gather_rows({"tags": state.tags[:state.n], "f": simulation.forces.total("forces")})
         if rows:
             forces = np.empty((len(rows["tags"]), 3))
             forces[rows["tags"]] = rows["f"]
+            return forces
+
+    def forces(self, path):
+        """Save forces and the energy at the present positions."""
+        self.simulation.forces.all_levels(frozenset({"energy"}))
+        energy, forces = self.simulation.potential_energy()[0], self.by_tag()
+        if forces is not None:
             np.savez(path, f=forces, energy=energy)
         return {}
+
+    def missed(self):
+        """Largest change of a force, relative to their rms, when the list is made again: a pair that it had missed."""
+        before = self.by_tag()
+        self.simulation.domain.invalidate()
+        self.simulation.forces.all_levels(frozenset({"energy"}))
+        after = self.by_tag()
+        return {"change": 0.0 if after is None else float(np.abs(after - before).max() / np.sqrt((after**2).mean()))}
 
     def energies(self):
         return {"thermo": self.thermo}

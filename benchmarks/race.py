@@ -1,6 +1,7 @@
 """A race: the same configuration, the same cores, turn by turn, forces compared before any time is reported."""
 import tempfile
 from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 
@@ -9,6 +10,8 @@ import numpy as np
 from benchmarks.worker import Contestant
 
 ROUNDS, WARM_UP = 5, 100
+LARGE = 500_000     # atoms, from which on turns are shorter
+TOLERANCE = {"double": 1e-8, "mixed": 2e-4}     # of forces, relative to their rms, for 99.9 % of the components
 
 
 @dataclass
@@ -51,6 +54,10 @@ class Matter:
     styles: tuple = ("",)           # of LAMMPS, the fastest of which is the peer
     melt: int = 500
     goals: dict = field(default_factory=dict)       # precision: ratio asked for
+    peers: tuple = ()               # beside LAMMPS
+    large: tuple = (100, 40)        # steps not counted and steps of a turn, where there are many atoms
+    tolerance: dict = field(default_factory=lambda: TOLERANCE)
+    tuned: dict = field(default_factory=dict)       # settings found fastest at the first size, which serve the others
 
 
 CREATION = ("lattice", "region", "create_box", "mass", "velocity")    # what a data file replaces
@@ -64,6 +71,34 @@ def lammps_lines(matter, cells, style, skin, forced, data=None):
         return lines
     lines = [f"read_data {data}" if line.startswith("create_atoms") else line for line in lines]
     return [line for line in lines if not line.startswith(CREATION)]
+
+
+@cache
+def _folder():
+    return Path(tempfile.mkdtemp(prefix="race-"))
+
+
+def melted(matter, cells, copies, core):
+    """(configuration, LAMMPS's data file, atoms, LAMMPS's version) after `melt` steps of `cells`³ unit cells, of which copies³
+    are put together."""
+    stem = _folder() / f"{''.join(c for c in matter.name if c.isalnum())}-{cells}-{copies}"
+    path, data = stem.with_suffix(".npz"), stem.with_suffix(".data")
+    worker = Contestant("lammps", [core])
+    worker("make")
+    if copies == 1:
+        lines = lammps_lines(matter, cells, matter.styles[0], matter.skin, True)
+    else:
+        small = melted(matter, cells, 1, core)[1]
+        lines = lammps_lines(matter, cells, matter.styles[0], matter.skin, True, small)
+        place = next(k for k, line in enumerate(lines) if line.startswith("read_data"))
+        lines.insert(place + 1, f"replicate {copies} {copies} {copies}")
+    version = worker("commands", lines=lines)["version"]
+    if not path.exists():
+        worker("run", steps=matter.melt if copies == 1 else 0)
+        worker("save", path=str(path))
+        worker("commands", lines=[f"write_data {data} nocoeff"])
+    worker.close()
+    return path, data, len(np.load(path)["x"]), version
 
 
 def start_lammps(matter, cells, cores, style, skin, forced, data=None):
@@ -82,77 +117,111 @@ def start_ours(matter, path, cores, precision, skin, forced, threads=1):
     return worker
 
 
-def turn(contestants, steps, clock, rounds=ROUNDS):
+def turn(contestants, steps, clock, rounds=ROUNDS, warm_up=WARM_UP, share=None):
     """Let each run `steps` after a warm-up, in turns; seconds {name: [a round each]}. Clock: "cpu" on one core, so that
-    other processes on it take time from nobody; "seconds" by the wall clock on several."""
-    for worker in contestants.values():
-        worker("run", steps=min(WARM_UP, 2 * steps))
+    other processes on it take time from nobody; "seconds" by the wall clock on several. With share {name: part}, those
+    contestants do that part of the steps, and their seconds are stretched to all."""
+    part = {name: max(2, round(steps * (share or {}).get(name, 1.0))) for name in contestants}
+    for name, worker in contestants.items():
+        worker("run", steps=min(warm_up, 2 * part[name]))
     seconds = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, worker in contestants.items():
-            seconds[name].append(worker("run", steps=steps)[clock])
+            seconds[name].append(worker("run", steps=part[name])[clock] * steps / part[name])
     return seconds
 
 
 def best(start, options, steps, clock):
     """Of contestants started with each option, the option that is fastest, the lesser of two turns."""
+    if len(options) == 1:
+        return options[0]
     workers = {}
     try:
-        for option in options:
-            workers[option] = start(option)
+        for k, option in enumerate(options):
+            workers[k] = start(option)
         seconds = turn(workers, steps, clock, 2)
     finally:
         for worker in workers.values():
             worker.close()
-    return min(options, key=lambda option: min(seconds[option]))
+    return options[min(seconds, key=lambda k: min(seconds[k]))]
 
 
-def race(matter, cells, cores, precisions, forced, say, steps=None):
-    """Rows of LAMMPS against us in each precision on the same cores."""
-    folder = Path(tempfile.mkdtemp(prefix="race-"))
-    path = folder / "start.npz"
-    skin_theirs = skin_ours = matter.skin
-    clock = "cpu" if len(cores) == 1 else "seconds"
-    theirs, version = start_lammps(matter, cells, cores, matter.styles[0], matter.skin, True)
-    theirs("run", steps=matter.melt)
-    theirs("save", path=str(path))
-    theirs("commands", lines=[f"write_data {folder / 'start.data'} nocoeff"])
-    atoms = len(np.load(path)["x"])
-    steps = steps or max(10, min(200, 3_200_000 // atoms))
-    theirs.close()
+def difference(worker, path, reference, tolerance, name):
+    """Largest difference of a contestant's forces; refuses contestants whose forces are others."""
+    worker("forces", path=str(path))
+    apart = np.abs(np.load(path)["f"] - reference)
+    typical = float(np.percentile(apart, 99.9) / np.sqrt((reference**2).mean()))
+    if not typical < tolerance:
+        raise RuntimeError(f"{name}: forces differ by {typical:.1e} of their size: no time is reported")
+    return float(apart.max())
+
+
+def race(matter, size, cores, precisions, forced, say):
+    """Rows of LAMMPS and the other peers against us in each precision on the same cores. size: (cells, copies of them)."""
+    cells, copies = size if isinstance(size, tuple) else (size, 1)
+    path, data, atoms, version = melted(matter, cells, copies, cores[-1])
+    clock, tuned = "cpu" if len(cores) == 1 else "seconds", matter.tuned
+    warm_up, steps = WARM_UP, max(100, min(400, 3_200_000 // atoms))
+    if atoms > LARGE:
+        warm_up, steps = matter.large
 
     def lammps_from(style, skin):
-        return start_lammps(matter, cells, cores, style, skin, forced, folder / "start.data")[0]
+        return start_lammps(matter, cells, cores, style, skin, forced, data)[0]
 
-    style = matter.styles[0]
-    if len(matter.styles) > 1:
-        style = best(lambda s: lammps_from(s, skin_theirs), matter.styles, max(steps // 2, 10), clock)
+    def ours_from(precision, skin):
+        return start_ours(matter, path, cores, precision, skin, forced)
+
+    def choose(key, start, options):
+        if key not in tuned:
+            tuned[key] = best(start, options, max(steps // 2, 10), clock)
+        return tuned[key]
+
+    style = choose(("style", len(cores)), lambda s: lammps_from(s, matter.skin), matter.styles)
+    skins = {name: matter.skin for name in ("lammps", *precisions)}
     if not forced:
-        skin_theirs = best(lambda s: lammps_from(style, s), matter.skins, max(steps // 2, 10), clock)
-        skin_ours = best(lambda s: start_ours(matter, path, cores, precisions[0], s, False), matter.skins,
-                         max(steps // 2, 10), clock)
-    contestants = {"lammps": lammps_from(style, skin_theirs)}
+        skins["lammps"] = choose(("lammps", len(cores)), lambda s: lammps_from(style, s), matter.skins)
+        for precision in precisions:
+            skins[precision] = choose((precision, len(cores)), partial(ours_from, precision), (*matter.skins, "auto"))
+    contestants = {"lammps": lammps_from(style, skins["lammps"])}
     contestants["lammps"]("run", steps=0)      # forces are there
-    contestants["lammps"]("save", path=str(folder / "theirs.npz"))
-    reference, difference = np.load(folder / "theirs.npz")["f"], {}
+    contestants["lammps"]("save", path=str(path.with_suffix(".theirs.npz")))
+    reference = np.load(path.with_suffix(".theirs.npz"))["f"]
+    apart = {}
     for precision in precisions:
-        contestants[precision] = start_ours(matter, path, cores, precision, skin_ours, forced)
-        contestants[precision]("forces", path=str(folder / "ours.npz"))
-        f = np.load(folder / "ours.npz")["f"]
-        difference[precision] = float(np.abs(f - reference).max())
-        typical = float(np.percentile(np.abs(f - reference), 99.9) / np.sqrt((reference**2).mean()))
-        if typical > (1e-8 if precision == "double" else 2e-4):
-            raise RuntimeError(f"{matter.name} in {precision}: forces differ by {typical:.1e} of their size: no time is reported")
-    seconds = turn(contestants, steps, clock)
+        contestants[precision] = ours_from(precision, skins[precision])
+        apart[precision] = difference(contestants[precision], path.with_suffix(".ours.npz"), reference,
+                                      matter.tolerance[precision], f"{matter.name} in {precision}")
+    others = {}
+    for peer in matter.peers if len(cores) == 1 else ():
+        options = peer.settings(forced)
+        if peer.precision not in precisions or atoms > peer.most or not options:
+            continue
+        if reason := peer.absent():
+            print(f"  {peer.name} is left out: {reason}", flush=True)
+            continue
+        setting = choose((peer.name, forced), partial(peer.start, path, cores), options)
+        contestants[peer.name] = peer.start(path, cores, setting)
+        difference(contestants[peer.name], path.with_suffix(".peer.npz"), reference, peer.tolerance, peer.name)
+        others[peer.name] = peer
+    seconds = turn(contestants, steps, clock, ROUNDS, warm_up, {name: peer.share for name, peer in others.items()})
+    ranks = f"{len(cores)} rank{'s' * (len(cores) > 1)}"
+    labels = {"lammps": f"LAMMPS {version} {style}".strip() + f", {ranks}, skin {skins['lammps']}",
+              **{name: contestants[name]("label")["label"] for name in others}}
+    for name in ("lammps", "double") if "double" in precisions else ("lammps",):
+        lost = contestants[name]("missed")["change"]
+        if not (forced or lost < TOLERANCE["double"]):
+            raise RuntimeError(f"{matter.name}, {name}, skin {skins[name]}: a pair was missed, forces changed by {lost:.1e}")
     for worker in contestants.values():
         worker.close()
     rows = []
-    for precision in precisions:
-        ratios = [a / b for a, b in zip(seconds["lammps"], seconds[precision])]
-        speed = lambda name: atoms * steps / median(seconds[name]) / 1e6
-        setting = f"LAMMPS {version} {style}".strip() + f", {len(cores)} rank{'s' * (len(cores) > 1)}, skin {skin_theirs}"
-        rows.append(Row(matter.name, atoms, len(cores), precision, "forced" if forced else "free", setting, speed(precision),
-                        speed("lammps"), "M atom-step/s", median(ratios), (min(ratios), max(ratios)),
-                        difference[precision], matter.goals.get(precision), f"{len(cores)} rank(s), skin {skin_ours}"))
-        say(rows[-1])
+    for name in labels:
+        for precision in [others[name].precision] if name in others else precisions:
+            ratios = [a / b for a, b in zip(seconds[name], seconds[precision], strict=True)]
+            speed = lambda name: atoms * steps / median(seconds[name]) / 1e6
+            schedule = "forced" if forced else f"free, ours skin {skins[precision]}"
+            rows.append(Row(matter.name, atoms, len(cores), precision, schedule, labels[name], speed(precision), speed(name),
+                            "M atom-step/s", median(ratios), (min(ratios), max(ratios)), apart[precision],
+                            others[name].goal if name in others else matter.goals.get(precision),
+                            f"{ranks}, skin {skins[precision]}, {warm_up} steps not counted, {ROUNDS} turns of {steps}"))
+            say(rows[-1])
     return rows

@@ -91,6 +91,14 @@ class Lammps:
             np.savez(path, **values, types=kinds, low=low, high=high, energy=energy)
         return {}
 
+    def missed(self):
+        """Largest change of a force, relative to their rms, when the list is made again: a pair that it had missed."""
+        forces = lambda: np.array(self.lmp.gather_atoms("f", 1, 3))
+        before = forces()
+        self.lmp.command("run 0 post no")
+        after = forces()
+        return {"change": float(np.abs(after - before).max() / np.sqrt((after**2).mean()))}
+
     def memory(self):
         return {"peak_kB": peak_memory()}
 
