@@ -41,7 +41,7 @@ def _split4(builder, vector):
 def _row_index(context, builder, kind, indices, offset, k):
     pointer = data_pointer(context, builder, kind, indices, builder.add(offset, ir.Constant(I64, k)), IR_TYPES[kind.dtype])
     index = builder.load(pointer)
-    return index if kind.dtype == types.int64 else builder.sext(index, I64)
+    return index if kind.dtype == types.int64 else builder.zext(index, I64)
 
 
 @intrinsic(prefer_literal=True)
@@ -77,19 +77,6 @@ def add_rows(typing, array, indices, offset, x, y, z, w):
             aligned(builder.store(add(builder, x, old, rows[k % 4]), pointer), array)
         return context.get_dummy_value()
     return types.void(array, indices, types.int64, x, y, z, w), emit
-
-
-@intrinsic
-def add_lanes(typing, array, indices, offset, x):
-    """array[indices[offset + k]] += x[lane k], lane after lane."""
-    def emit(context, builder, sig, args):
-        for k in range(x.width):
-            index = _row_index(context, builder, sig.args[1], args[1], args[2], k)
-            pointer = data_pointer(context, builder, sig.args[0], args[0], index, IR_TYPES[array.dtype])
-            value = builder.extract_element(args[3], ir.Constant(I32, k))
-            builder.store(add(builder, x, builder.load(pointer), value), pointer)
-        return context.get_dummy_value()
-    return types.void(array, indices, types.int64, x), emit
 
 
 @intrinsic

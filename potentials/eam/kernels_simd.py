@@ -1,7 +1,8 @@
 """The fast passes of an embedded-atom potential: energies, forces and virials, eight or sixteen neighbors at a time.
 
-Pass one compacts each atom's neighbors inside the cutoff and sums densities from their distances; pass two reuses the
-compacted list. Positions are records of four (the fourth a place for dF/dρ), spline coefficients records of twelve:
+Pass one compacts each atom's neighbors inside the cutoff, sums densities from their distances, and keeps the slopes that
+forces need of each pair, so that tables are looked up once. Pass two has only to combine them with dF/dρ. Positions are
+records of four (the fourth a place for dF/dρ), spline coefficients records of eight or, of several species, twelve:
 density given to the first atom, to the second, and r φ; both are loaded by rows and transposed.
 
 In mixed precision positions are 32-bit fixed-point numbers, whose differences are exact, pairs are evaluated in single
@@ -11,7 +12,6 @@ import numpy as np
 from numba import njit
 
 from engine.kernels.simd import (
-    add_lanes,
     add_rows,
     compress,
     count,
@@ -34,11 +34,12 @@ from engine.kernels.simd import (
 WIDTH = 8       # lanes; these three are set by ``specialize``
 MIXED = False
 SPECIES = 1
-BATCH = 16      # atoms whose neighbors are compacted before their densities are summed: no load waits for a store
+BATCH = 4      # atoms whose neighbors are compacted before their densities are summed: no load waits for a store
 
 SEVERAL = SPECIES > 1
 STRIDE = 12 if SEVERAL else 8       # of a table row: density to i, density to j unless it is the same, r φ
 RPHI = STRIDE - 4
+PARTS = 3 if SEVERAL else 2      # numbers that forces need of a pair
 real = np.float32 if MIXED else np.float64
 
 inlined = njit(forceinline=True, error_model="numpy")
@@ -53,46 +54,57 @@ def displacement(near, far, scale):
 
 
 @inlined
-def interval(r2, per_r, last, place):
-    """Spline interval (stored to `place`) and position in it, at squared distance r2; and 1/r."""
+def interval(r2, per_r, last):
+    """1/r at squared distance r2, the spline interval and the position in it."""
     inverse = rsqrt(r2)
     s = minimum(r2 * inverse * per_r, last)
     m = to_int32(s)
-    store(place, 0, m)
     return inverse, s - (to_float32(m) if MIXED else to_float64(m)), m
 
 
 @inlined
-def species_rows(species, neighbors, k, own, rows, m, place):
-    """Turn intervals into rows of the table of (own species, neighbor's species)."""
+def table_rows(m, species, neighbors, k, own, rows, place):
+    """Where the table's rows of intervals m of (own species, neighbor's species) begin, to `place`."""
     if SEVERAL:
-        kinds = gather(species, load(neighbors, k, WIDTH))
-        store(place, 0, m + (kinds + np.int32(own * SPECIES)) * np.int32(rows))
+        m = m + (gather(species, load(neighbors, k, WIDTH)) + np.int32(own * SPECIES)) * np.int32(rows)
+    store(place, 0, m * np.int32(STRIDE))
 
 
 @inlined
-def near_begin(offsets, i):
-    """Where atom i's neighbors inside the cutoff begin: there is room for all of its list."""
-    return offsets[i] + i * WIDTH
+def value(c, p):
+    return ((c[3] * p + c[2]) * p + c[1]) * p + c[0]
+
+
+@inlined
+def slope_of(c, p):
+    return (real(3) * c[3] * p + real(2) * c[2]) * p + c[1]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def densities(begin, end, records, scale, offsets, indices, species, cutoff2, per_r, table, rows, near, near_stop, room,
-              rho):
-    """Densities that atoms begin … end − 1 give and receive into rho (n_all + 1,), species as long, and their neighbors
-    inside the cutoff, of atom i near[near_begin(offsets, i):near_stop[i]], padded to whole registers with row n_all;
-    `room`: of the longest list."""
-    distances = np.empty(BATCH * (room + 2 * WIDTH), real)
-    rho[:] = 0.0
+def densities(begin, end, records, scale, offsets, indices, species, system, cutoff2, per_r, table, rows, want_energy,
+              near, near_stop, kept, room, rho, energy):
+    """What atoms begin … end − 1 and their neighbors give each other, and what forces will need of it.
+
+    rho (n_all + 1,) densities; energy (S,) of pairs, if wanted
+    near : their neighbors inside the cutoff one atom after the other, from offsets[begin] + begin WIDTH on, atom i's until
+        near_stop[i], each atom's padded to whole registers with row n_all; species has as many entries
+    kept : for a register of `near` that begins at k, from PARTS k on, f'/r of what neighbors give [of several species also
+        of what they receive] and φ'/r
+    room : of the longest list
+    """
+    most = BATCH * (room + 2 * WIDTH)
+    distances, to_neighbors = np.empty(most, real), np.empty(most, real)
+    rho[:], energy[:] = 0.0, 0.0
     dummy = np.int32(rho.shape[0] - 1)
     r2max, far, step, last = real(cutoff2), splat(real(cutoff2), WIDTH), real(per_r), splat(real(rows - 1), WIDTH)
-    place, counts = np.empty(WIDTH, np.int32), np.empty(BATCH, np.int64)
-    unit = real(scale)
+    place = np.empty(WIDTH, np.int32)
+    unit, zero = real(scale), splat(real(0), WIDTH)
+    k = offsets[begin] + begin * WIDTH
     for batch in range(begin, end, BATCH):
         stop = min(batch + BATCH, end)
+        began = here = k
         at_distance = 0
         for i in range(batch, stop):
-            k = near_begin(offsets, i)
             x, y, z = (splat(records[4 * i], WIDTH), splat(records[4 * i + 1], WIDTH),
                        splat(records[4 * i + 2], WIDTH))
             c = 0
@@ -108,68 +120,66 @@ def densities(begin, end, records, scale, offsets, indices, species, cutoff2, pe
                 c += count(inside)
             store(near, k + c, splat(dummy, WIDTH))
             store(distances, at_distance + c, far)
-            counts[i - batch] = c
-            near_stop[i] = k + (c + WIDTH - 1) // WIDTH * WIDTH
-            at_distance += (c + WIDTH - 1) // WIDTH * WIDTH
+            padded = (c + WIDTH - 1) // WIDTH * WIDTH
+            k += padded
+            at_distance += padded
+            near_stop[i] = k
         at_distance = 0
         for i in range(batch, stop):
-            total = splat(0.0, WIDTH)
-            here = near_begin(offsets, i)
-            for q in range(0, counts[i - batch], WIDTH):
-                r2 = load(distances, at_distance + q, WIDTH)
-                _, p, m = interval(r2, step, last, place)
-                species_rows(species, near, here + q, species[i], rows, m, place)
-                c0, c1, c2, c3 = load_rows(table, place, 0, WIDTH, STRIDE, 0)
-                given = select(r2 < r2max, ((c3 * p + c2) * p + c1) * p + c0, real(0))
+            total, pairs = splat(0.0, WIDTH), splat(0.0, WIDTH)
+            for q in range(here, near_stop[i], WIDTH):
+                r2 = load(distances, at_distance, WIDTH)
+                inside = r2 < r2max
+                inverse, p, m = interval(r2, step, last)
+                table_rows(m, species, near, q, species[i], rows, place)
+                f = load_rows(table, place, 0, WIDTH, 1, 0)
+                rphi = load_rows(table, place, 0, WIDTH, 1, RPHI)
+                given = select(inside, value(f, p), zero)
                 total += to_float64(given)
+                scaled = select(inside, inverse * step, zero)
+                phi = select(inside, value(rphi, p) * inverse, zero)
+                store(kept, PARTS * q, slope_of(f, p) * scaled)
+                store(kept, PARTS * q + (PARTS - 1) * WIDTH, (slope_of(rphi, p) * scaled - phi * inverse) * inverse)
                 if SEVERAL:
-                    c0, c1, c2, c3 = load_rows(table, place, 0, WIDTH, STRIDE, 4)
-                    given = select(r2 < r2max, ((c3 * p + c2) * p + c1) * p + c0, real(0))
-                add_lanes(rho, near, here + q, to_float64(given))
+                    f = load_rows(table, place, 0, WIDTH, 1, 4)
+                    given = select(inside, value(f, p), zero)
+                    store(kept, PARTS * q + WIDTH, slope_of(f, p) * scaled)
+                if want_energy:
+                    pairs += to_float64(phi)
+                store(to_neighbors, at_distance, given)
+                at_distance += WIDTH
             rho[i] += hsum(total)
-            at_distance += (counts[i - batch] + WIDTH - 1) // WIDTH * WIDTH
+            if want_energy:
+                energy[system[i]] += hsum(pairs)
+            here = near_stop[i]
+        for q in range(np.uint64(k - began)):   # one by one takes less than extracting lanes
+            rho[np.uint64(near[np.uint64(began) + q])] += to_neighbors[q]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def forces(begin, end, records, scale, offsets, near, near_stop, species, system, cutoff2, per_r, table, rows, slope,
-           want_energy, force, energy):
-    """Pair and embedding forces of atoms begin … end − 1 and their neighbors into force (n_all + 1, 4), flat, and pair
-    energies into energy (S,)."""
-    force[:], energy[:] = 0.0, 0.0
-    r2max, far, step, last = real(cutoff2), splat(real(cutoff2), WIDTH), real(per_r), splat(real(rows - 1), WIDTH)
-    zero, double_zero = splat(real(0), WIDTH), splat(0.0, WIDTH)
-    place = np.empty(WIDTH, np.int32)
+def forces(begin, end, records, scale, offsets, near, near_stop, kept, slope, force):
+    """Forces of atoms begin … end − 1 and their neighbors, from what `densities` has left and from dF/dρ, into force
+    (n_all + 1, 4), flat."""
+    force[:] = 0.0
+    double_zero = splat(0.0, WIDTH)
     unit = real(scale)
+    k = offsets[begin] + begin * WIDTH
     for i in range(begin, end):
         x, y, z = (splat(records[4 * i], WIDTH), splat(records[4 * i + 1], WIDTH), splat(records[4 * i + 2], WIDTH))
         slope_i = splat(real(slope[i]), WIDTH)
-        fx, fy, fz, pairs = double_zero, double_zero, double_zero, double_zero
-        for k in range(near_begin(offsets, i), near_stop[i], WIDTH):
+        fx, fy, fz = double_zero, double_zero, double_zero
+        while k < near_stop[i]:
             X, Y, Z, slope_j = load_rows(records, near, k, WIDTH, 4, 0)
             if MIXED:
                 slope_j = reinterpret(slope_j)
             dx, dy, dz = displacement(X, x, unit), displacement(Y, y, unit), displacement(Z, z, unit)
-            r2 = dx * dx + dy * dy + dz * dz
-            inside = r2 < r2max
-            inverse, p, m = interval(select(inside, r2, far), step, last, place)
-            species_rows(species, near, k, species[i], rows, m, place)
-            a0, a1, a2, a3 = load_rows(table, place, 0, WIDTH, STRIDE, 0)
-            c0, c1, c2, c3 = load_rows(table, place, 0, WIDTH, STRIDE, RPHI)
-            to_i = (3.0 * a3 * p + 2.0 * a2) * p + a1
-            embedding = (slope_i + slope_j) * to_i
-            if SEVERAL:
-                b0, b1, b2, b3 = load_rows(table, place, 0, WIDTH, STRIDE, 4)
-                embedding = slope_i * to_i + slope_j * ((3.0 * b3 * p + 2.0 * b2) * p + b1)
-            phi = (((c3 * p + c2) * p + c1) * p + c0) * inverse
-            slope_rphi = (3.0 * c3 * p + 2.0 * c2) * p + c1
-            w = select(inside, ((embedding + slope_rphi * inverse) * step - phi * inverse) * inverse, zero)
-            if want_energy:
-                pairs += to_float64(select(inside, phi, zero))
+            to_i = load(kept, PARTS * k, WIDTH)
+            to_j = load(kept, PARTS * k + WIDTH, WIDTH) if SEVERAL else to_i
+            w = slope_i * to_i + slope_j * to_j + load(kept, PARTS * k + (PARTS - 1) * WIDTH, WIDTH)
             gx, gy, gz = to_float64(w * dx), to_float64(w * dy), to_float64(w * dz)
             fx, fy, fz = fx + gx, fy + gy, fz + gz
             add_rows(force, near, k, -gx, -gy, -gz, double_zero)
+            k += WIDTH
         force[4 * i] += hsum(fx)
         force[4 * i + 1] += hsum(fy)
         force[4 * i + 2] += hsum(fz)
-        if want_energy:
-            energy[system[i]] += hsum(pairs)
