@@ -38,8 +38,8 @@ class TrainDielectric(Stage):
     model : keys of ``plugins.equivariant.description.Description``; species and neighbors follow from the data
     form : "quadratic" in the field (runs on a generated kernel), or "full";  field_scale : V/Å, of the full form's fields
     folder : where model, learning curve and checkpoint go;  epochs, max_time : whichever ends first
-    batch : frames in a step;  rate : Adam's, falls along a cosine;  weights : of the labels in the loss, the others' as they are
-    compile : the whole step, by torch
+    batch : frames in a step;  rate : the largest, falls along a cosine;  weights : of the labels in the loss, the
+    others' as they are;  compile : the whole step, by torch
     """
 
     data: list[InputFile]
@@ -52,7 +52,7 @@ class TrainDielectric(Stage):
     epochs: int = 500
     max_time: str | None = None
     batch: int = 1
-    rate: float = 5e-3
+    rate: float = 0.01
     weights: dict[str, float] = field(default_factory=dict)
     compile: bool = True
     seed: int = 0

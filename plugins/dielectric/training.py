@@ -1,4 +1,4 @@
-"""Training of a dielectric model on whatever labels there are, by Adam with an average of the weights.
+"""Training of a dielectric model on whatever labels there are, by Muon with an average of the weights.
 
     L = Σ_label w_label mean |x − x_label|²/s²_label
 
@@ -25,6 +25,7 @@ from plugins.dielectric.model import DielectricModel
 from plugins.dielectric.potential import about
 from plugins.equivariant import folder, graphs
 from plugins.equivariant.description import Description
+from plugins.equivariant.training.muon import Muon
 from plugins.equivariant.training.step import Step
 
 WEIGHTS = {"energy": 0.3, "forces": 1.0, "stress": 0.1, "polarization": 0.3, "born_charges": 1.0, "polarizability": 0.1}
@@ -32,13 +33,15 @@ WEIGHTS = {"energy": 0.3, "forces": 1.0, "stress": 0.1, "polarization": 0.3, "bo
 
 @dataclass
 class Settings:
-    """rate : Adam's first learning rate, falling to a hundredth along a cosine over `epochs`;  average : decay of the
-    weights' average, which is what is saved and tested;  weights : of the labels in the loss
+    """rate : the largest, falling to a hundredth along a cosine over `epochs`, or `minutes` if they end first;  warmup :
+    steps in which it rises;  average : decay of the weights' average, which is what is saved and tested;  weights : of the
+    labels in the loss
     compiled : the whole step, by torch"""
 
     epochs: int = 100
     batch: int = 1
-    rate: float = 5e-3
+    rate: float = 0.01
+    warmup: int = 100
     average: float = 0.995
     clip: float = 10.0
     seed: int = 0
@@ -169,7 +172,7 @@ class Training:
     def __init__(self, model, train, settings: Settings, out):
         self.model, self.settings, self.out = model, settings, Path(out)
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=settings.rate)
+        self.optimiser = Muon(model.parameters(), lr=settings.rate)
         self.average = {k: p.detach().clone() for k, p in model.named_parameters()}
         self.epoch = self.steps = 0
         atoms, width = settings.batch * max(len(f.forces) for f in train), max(f.graph.widest for f in train)
@@ -188,15 +191,20 @@ class Training:
             p.grad = g
         return loss
 
+    def rate(self, done):
+        """Learning rate when a part `done` of the training is over."""
+        s = self.settings
+        return s.rate * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * min(done, 1.0)))) * min(1.0, (self.steps + 1) / s.warmup)
+
     def run(self, report=print, test=None, move=None):
         """Report each epoch in a line, with errors on the frames `test` in every fifth; `move` is a progress bar's."""
         start, s = time.monotonic(), self.settings
         while self.epoch < s.epochs and time.monotonic() - start < 60 * s.minutes:
-            rate = float(s.rate * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * self.epoch / s.epochs))))
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
             losses = []
             for k in torch.randperm(len(self.batches), generator=self.generator).tolist():
+                done = (self.epoch + len(losses) / len(self.batches)) / s.epochs
+                for group in self.optimiser.param_groups:
+                    group["lr"] = self.rate(max(done, (time.monotonic() - start) / (60 * s.minutes)))
                 loss = self.gradients(self.batches[k])
                 if not torch.isfinite(loss):
                     raise InputError(f"epoch {self.epoch}: the loss is not a number; lower the learning rate ({s.rate})")
@@ -249,6 +257,8 @@ class Training:
         state = torch.load(path, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average = state["average"]
+        if "momentum" not in state["optimiser"]["param_groups"][0]:
+            raise InputError(f"{path} was made by an earlier version with another optimiser; `engine train --force` starts over")
         self.optimiser.load_state_dict(state["optimiser"])
         self.epoch, self.steps = state["epoch"], state["steps"]
         self.generator.set_state(state["generator"])

@@ -52,7 +52,7 @@ def file(tmp_path):
 def stage(file, out, **changes):
     return Train(**{**dict(data=frames.Source([file]), model=dict(MODEL), folder=str(out), epochs=4,
                            split=splits.Split("frame", 0.25, 0.0), loss=batches.Loss(1.0, 1.0, 1.0), compile=False,
-                           batch=BatchSize(3), optimizer=Optimizer(warmup=2)), **changes})
+                           batch=BatchSize(3), optimizer=Optimizer(rate=0.04, warmup=2)), **changes})
 
 
 def test_labels_are_found_whatever_they_are_called(tmp_path, file):
@@ -225,6 +225,54 @@ def test_training_learns_and_resume_gives_the_same_bits(file, tmp_path):
     assert errors["train"].mae("forces") < 1.0
     with pytest.raises(InputError, match="--resume"):
         stage(file, tmp_path / "whole").train(quiet=True)
+
+
+def test_a_cosine_ends_where_the_time_does(file, tmp_path):
+    """A training that is stopped by the clock has come down to its lowest rate, as one that ends by its epochs has."""
+    from plugins.equivariant.training.processes import Processes
+
+    ticks = iter(range(10**6))
+    trainer, _ = stage(file, tmp_path / "m", epochs=1000, max_time="0:00:30").prepare(
+        Processes(), lambda line: None, clock=lambda: float(next(ticks)))
+    (tmp_path / "m").mkdir()
+    assert trainer.fit() == "the time is up" and trainer.state["steps"] == 31
+    rates = [row["rate"] for row in trainer.state["history"]]
+    assert rates[0] > 0.9 * trainer.how.rate and rates[-1] < 0.02 * trainer.how.rate
+
+
+def test_muon_goes_where_adam_does_not():
+    """A product of two matrices, W x, with inputs that are nearly parallel, as radial functions are: Adam is slow there.
+
+    An update's elements have the rate as their root mean square, and matrices in stacks are treated one by one.
+    """
+    from plugins.equivariant.training.muon import Muon, orthogonal
+
+    torch.manual_seed(0)
+    stack = torch.randn(3, 7, 12) @ torch.diag(torch.logspace(0, -1, 12))
+    found = orthogonal(stack)
+    values = torch.linalg.svdvals(found)
+    assert values.min() > 0.5 and values.max() < 1.3
+    assert torch.allclose(found[1], orthogonal(stack[1]), atol=1e-5) and torch.allclose(orthogonal(stack.mT), found.mT, atol=1e-5)
+
+    x = torch.randn(400, 16) @ torch.diag(torch.logspace(0, -1, 16)) @ torch.linalg.qr(torch.randn(16, 16))[0]
+    target, vector = x @ torch.randn(16, 8), torch.tensor([0.3])
+    left = {}
+    for kind, make in (("muon", Muon), ("adam", torch.optim.Adam)):
+        w, v = torch.nn.Parameter(torch.zeros(16, 8)), torch.nn.Parameter(vector.clone())
+        optimizer = make([w, v], 0.02)
+        for k in range(400):
+            optimizer.param_groups[0]["lr"] = 0.02 * (1 - k / 400)
+            optimizer.zero_grad()
+            loss = (x @ w - target).square().mean() + (v - 1).square().sum()
+            loss.backward()
+            before = w.detach().clone()
+            optimizer.step()
+            if kind == "muon" and k == 0:
+                assert 0.012 < (w - before).square().mean().sqrt() < 0.028
+        with torch.no_grad():
+            left[kind] = float((x @ w - target).square().mean())
+            assert abs(float(v) - 1) < 0.02
+    assert left["muon"] < 1e-3 * left["adam"], left
 
 
 def test_stop_between_batches_and_resume(file, tmp_path):

@@ -1,4 +1,4 @@
-"""The training loop: Adam, an average of the weights (EMA), a schedule, clipping, early stop, checkpoints, resume.
+"""The training loop: Muon or Adam, an average of the weights (EMA), a schedule, clipping, early stop, checkpoints, resume.
 
 Everything that decides what happens next is in the checkpoint or follows from the seed, so that a training that was
 stopped and resumed gives the same bits as one that was not.
@@ -17,16 +17,21 @@ import torch
 
 from engine.errors import InputError
 from plugins.equivariant.training import batches, checkpoint, metrics
+from plugins.equivariant.training.muon import Muon
 from plugins.equivariant.training.step import Evaluation, Step, losses
+
+OPTIMIZERS = {"muon": Muon, "adam": torch.optim.Adam}
 
 
 @dataclass
 class Optimizer:
-    """rate : of Adam, its largest value; schedule : over all epochs "cosine" falls to 1 % of it, "plateau" multiplies it
-    by `factor` after `wait` epochs without a better validation, "constant" does not change it; warmup : steps in
-    which it rises; clip : largest norm of the gradient (0: none); ema : decay of the weights' average (0: none)
+    """kind : "muon" (``muon.py``, which needs far fewer steps) or "adam"; rate : its largest value; schedule : over all
+    epochs, or the time allowed if that ends first, "cosine" falls to 1 % of it; "plateau" multiplies it by `factor` after
+    `wait` epochs without a better validation, "constant" does not change it; warmup : steps in which it rises; clip :
+    largest norm of the gradient (0: none); ema : decay of the weights' average (0: none)
     """
 
+    kind: Literal["muon", "adam"] = "muon"
     rate: float = 0.01
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup: int = 100
@@ -39,15 +44,17 @@ class Optimizer:
 class Trainer:
     """Fits `model` to the frames of `labels`; `rows` are the rows of each part.
 
-    epochs : at most;  seconds : wall time, at most;  patience : epochs without a better validation before it stops
+    epochs : at most;  seconds : by `clock`, at most;  patience : epochs without a better validation before it stops
     losses : what is minimised (``step.losses``, or a pair's)
     """
 
     def __init__(self, model, labels, rows, how: Optimizer, batch: batches.BatchSize, epochs, folder, processes, *,
-                 seconds=None, patience=None, seed=0, compiled=True, save_every=300.0, say=print, losses=losses):
+                 seconds=None, patience=None, seed=0, compiled=True, save_every=300.0, say=print, losses=losses,
+                 clock=time.perf_counter):
         self.model, self.labels, self.rows, self.how = model, labels, rows, how
         self.epochs, self.folder, self.processes = epochs, Path(folder), processes
         self.seconds, self.patience, self.seed, self.save_every, self.say = seconds, patience, seed, save_every, say
+        self.clock = clock
         sizes = [len(f.symbols) for f in labels.frames]
         self.frames_in_batch = batch.frames
         self.limits = [(sizes, batch.atoms), (np.diff(labels.store.offsets), batch.edges)]
@@ -57,7 +64,9 @@ class Trainer:
         self.parameters = [p for _, p in model.named_parameters()]
         self.average = [p.detach().clone() for p in self.parameters]
         self.best_weights = [p.detach().clone() for p in self.parameters]
-        self.adam = torch.optim.Adam(self.parameters, how.rate)
+        if how.kind not in OPTIMIZERS:
+            raise InputError(f"optimizer: kind = '{how.kind}'; allowed: {', '.join(OPTIMIZERS)}")
+        self.optimizer = OPTIMIZERS[how.kind](self.parameters, how.rate)
         stress = labels.loss.stress > 0
         self.step = Step(model, self.names, stress, compiled, losses)
         self.evaluation = Evaluation(model, self.names, any(f.stress is not None for f in labels.frames), losses)
@@ -70,7 +79,8 @@ class Trainer:
         s, how = self.state["steps"], self.how
         value = how.rate * self.state["factor"]
         if how.schedule == "cosine":
-            value *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(s / max(total, 1), 1.0)))
+            done = max(s / max(total, 1), self.state["seconds"] / (self.seconds or math.inf))
+            value *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         return value * min(1.0, (s + 1) / max(how.warmup, 1))
 
     def update(self, rows, total):
@@ -84,9 +94,9 @@ class Trainer:
             p.grad = g
         if self.how.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.how.clip)
-        for group in self.adam.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self.rate(total)
-        self.adam.step()
+        self.optimizer.step()
         self.state["steps"] += 1
         with torch.no_grad():
             decay = min(self.how.ema, (1 + self.state["steps"]) / (10 + self.state["steps"]))
@@ -100,18 +110,17 @@ class Trainer:
     def fit(self, progress=None):
         """Train to the end or until something says stop; returns the reason."""
         state, reason = self.state, "all epochs done"
-        started, saved = time.perf_counter() - state["seconds"], time.perf_counter()
+        started, saved = self.clock() - state["seconds"], time.perf_counter()
         per_epoch = len(self.order(0))
         while state["epoch"] < self.epochs:
             order = self.order(state["epoch"])
             while state["batch"] < len(order):
                 state["loss_sum"] += self.update(order[state["batch"]], per_epoch * self.epochs)
                 state["batch"] += 1
-                state["seconds"] = time.perf_counter() - started
+                state["seconds"] = self.processes.largest(self.clock() - started)
                 if progress:
                     progress(state, len(order))
-                out_of_time = self.seconds is not None and state["seconds"] > self.seconds
-                if self.processes.agree(out_of_time):
+                if self.seconds is not None and state["seconds"] > self.seconds:
                     reason = "the time is up"
                     break
                 if time.perf_counter() - saved > self.save_every:
@@ -133,7 +142,7 @@ class Trainer:
         loss = self.labels.loss
         score = sum(w * errors.rmse(name) ** 2 for name, w in vars(loss).items() if w and name in errors.sums)
         mean = state["loss_sum"] / max(state["batch"], 1)
-        state["history"].append(dict(epoch=state["epoch"], loss=mean, score=score, rate=self.adam.param_groups[0]["lr"],
+        state["history"].append(dict(epoch=state["epoch"], loss=mean, score=score, rate=self.optimizer.param_groups[0]["lr"],
                                      seconds=state["seconds"], **{k: v["mae"] for k, v in errors.as_dict().items()}))
         state["since"] += 1
         if score < state["best"]:
@@ -145,7 +154,7 @@ class Trainer:
             found = ", ".join(f"{name} {1e3 * errors.mae(name):.3g}" for name in ("energy", "forces", "stress")
                               if name in errors.sums)
             self.say(f"epoch {state['epoch']:4d}  loss {mean:.4g}  {part} MAE (meV, Å): {found}  "
-                     f"rate {self.adam.param_groups[0]['lr']:.2g}  {state['seconds']:.0f} s")
+                     f"rate {self.optimizer.param_groups[0]['lr']:.2g}  {state['seconds']:.0f} s")
         state.update(epoch=state["epoch"] + 1, batch=0, loss_sum=0.0)
 
     def errors(self, part, parameters, keep=False, evaluation=None):
@@ -160,17 +169,19 @@ class Trainer:
     def save(self):
         if not self.processes.first:
             return
-        moments = [self.adam.state.get(p, {}) for p in self.parameters]
+        moments = [self.optimizer.state.get(p, {}) for p in self.parameters]
         groups = {"parameters": self.parameters, "average": self.average, "best": self.best_weights}
         if moments[0]:
             groups |= {"first": [m["exp_avg"] for m in moments], "second": [m["exp_avg_sq"] for m in moments]}
-        checkpoint.write(self.path, groups, self.state | {"names": self.names})
+        checkpoint.write(self.path, groups, self.state | {"names": self.names, "optimizer": self.how.kind})
 
     def resume(self):
         """Go on from the checkpoint in the folder."""
         groups, state = checkpoint.read(self.path)
         if state.pop("names") != self.names or any(a.shape != b.shape for a, b in zip(groups["parameters"], self.parameters)):
             raise InputError(f"{self.path} belongs to another model; --force starts over")
+        if (kind := state.pop("optimizer", "adam")) != self.how.kind:
+            raise InputError(f"{self.path} was made with optimizer.kind = \"{kind}\"; go on with it, or --force starts over")
         self.state = state
         with torch.no_grad():
             for target, name in ((self.parameters, "parameters"), (self.average, "average"), (self.best_weights, "best")):
@@ -178,4 +189,4 @@ class Trainer:
                     a.copy_(b)
         if "first" in groups:
             for p, m, v in zip(self.parameters, groups["first"], groups["second"]):
-                self.adam.state[p] = {"step": torch.tensor(float(self.state["steps"])), "exp_avg": m, "exp_avg_sq": v}
+                self.optimizer.state[p] = {"step": torch.tensor(float(self.state["steps"])), "exp_avg": m, "exp_avg_sq": v}

@@ -36,9 +36,13 @@ class Processes:
                 out[k] = part.view_as(tensors[k])
         return out
 
-    def agree(self, flag: bool) -> bool:
-        """True on all if it is on one."""
-        return bool(self.sum([torch.tensor(float(flag))])[0] > 0)
+    def largest(self, value: float) -> float:
+        """The largest of all processes' values, the same on all."""
+        if self.size == 1:
+            return value
+        found = torch.tensor(value, dtype=torch.float64)
+        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+        return float(found)
 
     def barrier(self):
         if self.size > 1:

@@ -27,6 +27,7 @@ from engine.errors import InputError
 from engine.output.watch import seconds
 from engine.stages import Stage
 from plugins.equivariant.data import checks, frames, splits, store
+from plugins.equivariant.lattice_sum import Lattice
 from plugins.equivariant.training import batches, report
 from plugins.equivariant.training.distill import relabel
 from plugins.equivariant.training.loop import Optimizer, Trainer
@@ -110,25 +111,11 @@ class Train(Stage):
         screen = Screen(quiet or not processes.first)
         out = Path(self.folder)
         self.refuse_to_overwrite(out, force, resume)
-        found, rows = self.gather()
-        looked = checks.check(found)
-        if processes.first:
-            screen.say(str(looked))
-        looked.require()
-        subject = (Together if self.cotrain is not None else Single)(self, found, rows, processes)
-        d, model = subject.description, subject.model
-        graphs = store.GraphStore(subject.frames, d.species, d.cutoff)
-        labels = batches.Labels(subject.frames, graphs, subject.shifts.numpy(), self.loss, d.cutoff, getattr(torch, d.dtype))
-        labels.species_names = d.species
-        trainer = Trainer(model, labels, rows, self.optimizer, self.batch, self.epochs, out, processes,
-                          seconds=seconds(self.max_time) if self.max_time else None, patience=self.patience, seed=self.seed,
-                          compiled=self.compile, save_every=self.checkpoint, say=screen.say, losses=subject.losses)
+        trainer, subject = self.prepare(processes, screen.say)
+        rows = trainer.rows
         out.mkdir(parents=True, exist_ok=True)
         if resume:
             trainer.resume()
-        parts = ", ".join(f"{len(v)} {k}" for k, v in rows.items())
-        screen.say(f"{sum(p.numel() for p in model.parameters())} weights; frames: {parts}; "
-                   f"{graphs.neighbors:.1f} neighbours inside {d.cutoff} Å")
         with screen.progress(self.epochs) as progress:
             reason = trainer.fit(progress)
         notes = [f"stopped: {reason}", f"training step: {trainer.step.note}", f"best epoch: {trainer.state['best_epoch']}",
@@ -144,6 +131,27 @@ class Train(Stage):
         processes.barrier()
         processes.close()
         return errors
+
+    def prepare(self, processes, say=print, **more):
+        """(trainer, what it trains); `more` are options of ``Trainer``."""
+        found, rows = self.gather()
+        looked = checks.check(found)
+        if processes.first:
+            say(str(looked))
+        looked.require()
+        subject = (Together if self.cotrain is not None else Single)(self, found, rows, processes)
+        d = subject.description
+        graphs = store.GraphStore(subject.frames, d.species, d.cutoff)
+        labels = batches.Labels(subject.frames, graphs, subject.shifts.numpy(), self.loss, d.cutoff, getattr(torch, d.dtype),
+                                Lattice(subject.frames, d.smearing) if d.charges else None)
+        labels.species_names = d.species
+        trainer = Trainer(subject.model, labels, rows, self.optimizer, self.batch, self.epochs, self.folder, processes,
+                          seconds=seconds(self.max_time) if self.max_time else None, patience=self.patience, seed=self.seed,
+                          compiled=self.compile, save_every=self.checkpoint, say=say, losses=subject.losses, **more)
+        parts = ", ".join(f"{len(v)} {k}" for k, v in rows.items())
+        say(f"{sum(p.numel() for p in subject.model.parameters())} weights; frames: {parts}; "
+            f"{graphs.neighbors:.1f} neighbours inside {d.cutoff} Å")
+        return trainer, subject
 
     def refuse_to_overwrite(self, out, force, resume):
         has = (out / "training.safetensors").exists(), (out / "model.toml").exists()
