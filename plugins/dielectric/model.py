@@ -29,6 +29,7 @@ import math
 import torch
 from torch import nn
 
+from engine.errors import InputError
 from plugins.equivariant.blocks import Network, harmonics, weighted_dot, weighted_sum
 from plugins.equivariant.description import Description
 from plugins.equivariant.local import LocalModel
@@ -41,6 +42,8 @@ class DielectricModel(LocalModel):
     def __init__(self, description: Description, form="quadratic", field_scale=1.0):
         super().__init__(description)
         d = description
+        if d.charges:
+            raise InputError("model: a model in an electric field has no latent charges; leave `charges` out")
         self.form, self.field_scale = form, field_scale
         dtype = getattr(torch, d.dtype)
         if form == "quadratic":

@@ -1,8 +1,9 @@
 """Ahead-of-time compilation of a model by torch's Inductor: native code for one machine, beside the model's hash.
 
 A package has dynamic numbers of atoms and neighbours. A local model is one function, (vectors, species, around) ->
-(energies, gradient on vectors); message passing is compiled in segments, each layer forward and its vector–Jacobian
-product, so that features can be exchanged between them. Packages are native code: the engine makes its own and keeps
+(energies, gradient on vectors); where there are latent charges one more gives them, and this one takes what they feel.
+Message passing is compiled in segments, each layer forward and its vector–Jacobian product, so that features can be
+exchanged between them. Packages are native code: the engine makes its own and keeps
 them in its cache by hash, and refuses one made for another torch, processor or number of threads.
 """
 
@@ -34,14 +35,30 @@ def machine() -> dict:
             "processor": torch.backends.cpu.get_cpu_capability(), "device": "cpu"}
 
 
-def _local(model):
-    def run(vectors, species, around):
-        def total(v):
-            each = model(v, species, around)
-            return each.sum(), each
-        gradient, each = torch.func.grad(total, has_aux=True)(vectors)
+def _readout(name, function, charges):
+    """{name: (x, ...) -> energies and the gradient of their sum on x} of a function that ends in the readout.
+
+    With `charges` it takes ∂E/∂q as its last argument, for the gradient, and ``charges`` gives q.
+    """
+    if not charges:
+        def run(x, *rest):
+            def total(x):
+                each = function(x, *rest)
+                return each.sum(), each
+            gradient, each = torch.func.grad(total, has_aux=True)(x)
+            return each, gradient
+        return {name: run}
+
+    def found(x, *rest):
+        return function(x, *rest)[1]
+
+    def answered(x, *rest):
+        def total(x):
+            each, q = function(x, *rest[:-1])
+            return each.sum() + (q * rest[-1]).sum(), each
+        gradient, each = torch.func.grad(total, has_aux=True)(x)
         return each, gradient
-    return {"whole": run}
+    return {"charges": found, name: answered}
 
 
 def _layer(model, k):
@@ -63,19 +80,12 @@ def _segments(model):
     out = {}
     for k in range(model.description.layers):
         out[f"forward{k}"], out[f"product{k}"] = _layer(model, k)
-
-    def finish(features, species):
-        def total(f):
-            each = model.finish(f, species)
-            return each.sum(), each
-        gradient, each = torch.func.grad(total, has_aux=True)(features)
-        return each, gradient
-    out["finish"] = finish
-    return out
+    return out | _readout("finish", model.finish, model.description.charges)
 
 
 def functions(model):
-    return _local(model) if model.description.architecture == "local" else _segments(model)
+    d = model.description
+    return _readout("whole", model, d.charges) if d.architecture == "local" else _segments(model)
 
 
 def examples(model, atoms=6, neighbours=8, ghosts=5, seed=0):
@@ -90,7 +100,7 @@ def examples(model, atoms=6, neighbours=8, ghosts=5, seed=0):
     a, n, h = (torch.export.Dim(name, min=2, max=2**30) for name in ("atoms", "neighbours", "ghosts"))
     edge = {0: a, 1: n}
     if d.architecture == "local":
-        return {"whole": ((vectors, species, around), (edge, {0: a}, edge))}
+        return _with_charges(d, "whole", (vectors, species, around), (edge, {0: a}, edge), atoms, rng, a)
     rows = torch.tensor(rng.integers(0, atoms + ghosts, (atoms, neighbours)))
     out = {}
     for k in range(d.layers):
@@ -102,8 +112,16 @@ def examples(model, atoms=6, neighbours=8, ghosts=5, seed=0):
         common, axes = (owned, others, vectors, rows, species, around), ({0: a}, {0: h}, edge, edge, {0: a}, edge)
         out[f"forward{k}"] = common, axes
         out[f"product{k}"] = (*common, g), (*axes, {0: a})
-    out["finish"] = (torch.tensor(rng.normal(size=(atoms, d.channels, 1)), dtype=dtype), species), ({0: a}, {0: a})
-    return out
+    last = torch.tensor(rng.normal(size=(atoms, d.channels, 1)), dtype=dtype)
+    return out | _with_charges(d, "finish", (last, species), ({0: a}, {0: a}), atoms, rng, a)
+
+
+def _with_charges(d, name, arguments, axes, atoms, rng, a):
+    """Examples for what `_readout` made."""
+    if not d.charges:
+        return {name: (arguments, axes)}
+    felt = torch.tensor(rng.normal(size=atoms), dtype=getattr(torch, d.dtype))
+    return {"charges": (arguments, axes), name: ((*arguments, felt), (*axes, {0: a}))}
 
 
 def _compile(function, arguments, axes, path):
@@ -176,6 +194,7 @@ def load_packages(folder, d: Description, arrays) -> dict:
             raise InputError(f"{folder} was compiled for {key} = {about.get(key)}, here it is {value}; compile it again")
     names = ["whole"] if d.architecture == "local" else [
         *(f"{part}{k}" for part in ("forward", "product") for k in range(d.layers)), "finish"]
+    names += ["charges"] if d.charges else []
     out = {}
     for name in names:
         try:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from plugins.equivariant.angular import raising
+from plugins.equivariant.description import CHARGE
 
 
 class Linear(nn.Module):
@@ -81,6 +82,19 @@ class PairEmbedding(nn.Module):
         a, n = x.shape
         pair = torch.cat([self.centre[centre].unsqueeze(1).expand(a, n, -1), self.neighbour[neighbour]], -1)
         return self.radial(basis) * pair
+
+
+class Latent(nn.Module):
+    """Latent charges from the readout's second column, q_i = CHARGE · found_i + q(Z_i), where a model has them."""
+
+    def __init__(self, d):
+        super().__init__()
+        if d.charges:
+            self.base = nn.Parameter(0.1 * torch.randn(len(d.species)))
+
+    def forward(self, found, species):
+        """(A,), (A,) -> (A,) e."""
+        return CHARGE * found + self.base[species]
 
 
 def by_degree(l_max):

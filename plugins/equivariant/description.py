@@ -18,6 +18,7 @@ import numpy as np
 from engine.errors import InputError, nearest
 
 FORMAT = 1
+CHARGE = 0.25  # e, of a unit of the readout of latent charges
 
 
 @dataclass
@@ -30,7 +31,9 @@ class Description:
     track; *_depth, *_width : hidden layers of the two-body embedding, of each layer's network, of the readout;
     bessel : radial functions; envelope : power p of the polynomial cutoff; neighbors : average number inside the
     cutoff, normalises sums; zbl : add the Ziegler-Biersack-Littmark core, which ends at `cores` ("O-H" = Å, by default
-    just inside the shortest distances in the data); dtype : of weights and of edge quantities.
+    just inside the shortest distances in the data); charges : latent charges of the atoms, which act on each other over any
+    distance (``charges.py``), each of them a cloud of `smearing` Å; neutral : their sum in a system is shifted to zero;
+    dtype : of weights and of edge quantities.
     """
 
     species: list[str] = field(default_factory=list)
@@ -53,6 +56,9 @@ class Description:
     neighbors: float = 30.0
     zbl: bool = False
     cores: dict[str, float] = field(default_factory=dict)
+    charges: bool = False
+    smearing: float = 1.0
+    neutral: bool = True
     dtype: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self):
@@ -69,6 +75,8 @@ class Description:
             raise InputError(f"model: features = {self.features} must be even (half embeds the centre, half the neighbour)")
         if not self.cutoff > 0 or not self.neighbors > 0:
             raise InputError("model: cutoff and neighbors must be positive")
+        if not 0.2 <= self.smearing <= 5.0:
+            raise InputError(f"model: smearing = {self.smearing} Å must be between 0.2 and 5; 1 is usual")
         for name, allowed in (("architecture", ("local", "message-passing")), ("dtype", ("float32", "float64"))):
             if getattr(self, name) not in allowed:
                 raise InputError(f"model: {name} = {getattr(self, name)!r}; allowed: {', '.join(allowed)}")

@@ -7,6 +7,7 @@
 | A_i = Σ_j w_l Y_l / √n | ``environment``, (A, channels, dim) 0e+1o+2e+... |
 | n_k, with scalar_k(ij) = V⁰_ij · n_k | ``track.layers`` and ``operator`` |
 | E_i = σ(Z_i) Σ_j MLP(all scalars) / √(2n) + µ(Z_i) | ``forward`` (without µ, which is added in float64) |
+| q_i, likewise, from a second column of that MLP | ``blocks.Latent`` |
 
 The tensor track is linear in V⁰, so it is applied as an operator of the centre atom: nothing of size edges × tensor
 exists. Everything that is made of an edge vanishes with its envelope, value and derivatives.
@@ -21,7 +22,7 @@ import torch
 from torch import nn
 
 from plugins.equivariant import track
-from plugins.equivariant.blocks import Linear, Network, PairEmbedding, harmonics, weighted_dot, weighted_sum
+from plugins.equivariant.blocks import Latent, Linear, Network, PairEmbedding, harmonics, weighted_dot, weighted_sum
 from plugins.equivariant.description import Description
 
 
@@ -54,7 +55,8 @@ class LocalModel(nn.Module):
         self.latents = nn.ModuleList(
             Network(d.features * (k + 1) + d.channels, d.features + (width if k < d.layers - 1 else 0),
                     d.latent_depth, d.latent_width) for k in range(d.layers))
-        self.readout = Network(d.features * (d.layers + 1), 1, d.readout_depth, d.readout_width)
+        self.readout = Network(d.features * (d.layers + 1), 1 + d.charges, d.readout_depth, d.readout_width)
+        self.latent = Latent(d)
         self.register_buffer("scales", torch.ones(len(d.species)))
         self.register_buffer("shifts", torch.zeros(len(d.species), dtype=torch.float64))
         self.register_buffer("cutoffs", torch.tensor(d.pair_cutoffs(), dtype=torch.float64), persistent=False)
@@ -76,7 +78,8 @@ class LocalModel(nn.Module):
     def forward(self, vectors, centre, neighbour, neighbours=None):
         """(A, N, 3) Å, (A,) and (A, N) species -> (A,) eV without the species' shifts; padding: |vector| > cutoff.
 
-        `neighbours`, the rows of the neighbours, are of no interest to a strictly local model.
+        With latent charges a pair: (A,) eV without what they add, and (A,) e. `neighbours`, the rows of the
+        neighbours, are of no interest to a strictly local model.
         """
         d = self.description
         r = vectors.square().sum(-1).sqrt()
@@ -92,8 +95,11 @@ class LocalModel(nn.Module):
             found = weighted_dot(initial, y, vector, d.l_max, d.channels)
             scalars, weights = self.split(latent(torch.cat(track_scalars + [found], -1)))
             track_scalars.append(scalars)
-        edge_energy = self.readout(torch.cat(track_scalars, -1)).squeeze(-1)
-        return edge_energy.sum(1) * self.scales[centre] / math.sqrt(2 * d.neighbors)
+        found = self.readout(torch.cat(track_scalars, -1))
+        energy = found[..., 0].sum(1) * self.scales[centre] / math.sqrt(2 * d.neighbors)
+        if not d.charges:
+            return energy
+        return energy, self.latent(found[..., 1].sum(1) / math.sqrt(2 * d.neighbors), centre)
 
     def split(self, x):
         return x[..., :self.description.features], x[..., self.description.features:]

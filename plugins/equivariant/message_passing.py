@@ -6,6 +6,7 @@
 | m_i = Σ_j R(r_ij) ⊙ (h_j ⊗ Y(r̂_ij)) / √n | ``Interaction.messages``, paths as in the paper's eq. 7 |
 | h' = gate(W m + W_Z h) | ``Interaction.forward``, W_Z one matrix for each species (self-connection) |
 | E_i = σ(Z_i) W₂ W₁ h_i + µ(Z_i) | ``finish`` (without µ) |
+| q_i, from a second column of W₂ | ``blocks.Latent`` |
 
 Features are (atoms, channels, Σ(2l+1)), irreps one after the other, all of the same multiplicity. Between layers a
 centre needs the features of its neighbours: the model is written as segments (`start`, one for each layer, `finish`)
@@ -20,7 +21,7 @@ import torch
 from torch import nn
 
 from plugins.equivariant.angular import wigner_3j
-from plugins.equivariant.blocks import Linear, Network, bessel, envelope, harmonics
+from plugins.equivariant.blocks import Latent, Linear, Network, bessel, envelope, harmonics
 from plugins.equivariant.description import Description
 
 SILU_GAIN = 1.6765  # 1/√<silu(x)²> for a normal x
@@ -116,7 +117,8 @@ class MessagePassingModel(nn.Module):
         self.embedding = nn.Parameter(torch.randn(len(d.species), d.channels, 1))
         irreps = irreps_of_layers(d.l_max, d.parity, d.layers)
         self.interactions = nn.ModuleList(Interaction(d, a, b) for a, b in zip(irreps, irreps[1:]))
-        self.readout = nn.ModuleList([Linear(d.channels, d.readout_width), Linear(d.readout_width, 1)])
+        self.readout = nn.ModuleList([Linear(d.channels, d.readout_width), Linear(d.readout_width, 1 + d.charges)])
+        self.latent = Latent(d)
         self.register_buffer("scales", torch.ones(len(d.species)))
         self.register_buffer("shifts", torch.zeros(len(d.species), dtype=torch.float64))
         self.register_buffer("cutoffs", torch.tensor(d.pair_cutoffs(), dtype=torch.float64), persistent=False)
@@ -141,13 +143,15 @@ class MessagePassingModel(nn.Module):
         return self.interactions[k](features, basis, y, neighbours, species)
 
     def finish(self, features, species):
+        """(A, channels, 1) -> (A,) eV; with latent charges a pair, (A,) eV and (A,) e."""
         value = features[..., 0]
         for linear in self.readout:
             value = linear(value)
-        return value.squeeze(-1) * self.scales[species]
+        energy = value[:, 0] * self.scales[species]
+        return (energy, self.latent(value[:, 1], species)) if self.description.charges else energy
 
     def forward(self, vectors, centre, around, neighbours):
-        """(A, N, 3) Å, species (A,), (A, N), rows (A, N), A for none -> (A,) eV without shifts."""
+        """(A, N, 3) Å, species (A,), (A, N), rows (A, N), A for none -> as `finish`, without shifts."""
         features = self.start(centre)
         basis, y = self.edges(vectors, centre, around)
         for interaction in self.interactions:

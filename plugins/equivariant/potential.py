@@ -2,7 +2,8 @@
 
 On a CPU a local model runs on the Numba kernel generated from its description (no torch is imported); it needs one
 shell of ghosts, exchanges nothing, and brings its own threads. Message passing runs through torch, in segments
-between exchanges. With `zbl` the model stands on the engine's own screened nuclear repulsion, as it was trained.
+between exchanges. With `zbl` the model stands on the engine's own screened nuclear repulsion, as it was trained; with
+latent charges the network is asked for them first, and learns from the engine's particle mesh what they feel.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 import numba
 import numpy as np
 
-from engine.config.quantities import InputFile
+from engine.config.quantities import InputFile, Length
 from engine.contracts import Capabilities, Potential
 from engine.errors import InputError, nearest
 from plugins.equivariant import folder
@@ -28,6 +29,8 @@ class Equivariant(Potential):
     model : the folder that ``engine train`` or ``engine convert`` wrote; backend : "kernel" (Numba, local models on
     a CPU), "compiled" (torch, ahead of time), "torch" (eager), or the best of those that can run it; package : a folder
     of ``engine compile --output``, native code that runs only with trust = true; device : "cpu" or "cuda", for torch
+    spacing : Å, of the mesh on which latent charges act on each other, where the model has them; half of their smearing
+    if not given, which is good to about 1e-6 of the forces
     """
 
     model: InputFile
@@ -35,9 +38,11 @@ class Equivariant(Potential):
     package: InputFile | None = None
     trust: bool = False
     device: Literal["cpu", "cuda"] = "cpu"
+    spacing: Length | None = None
     _runner: object = field(default=None, init=False, repr=False)
     _rows: np.ndarray = field(default=None, init=False, repr=False)
     _core: object = field(default=None, init=False, repr=False)
+    _charges: object = field(default=None, init=False, repr=False)
 
     def __post_init__(self):
         self.description, self.arrays = folder.load(self.model)
@@ -63,6 +68,11 @@ class Equivariant(Potential):
 
             self._core = repulsion(self.description)
             self._core.bind(species_names)
+        if self.description.charges:
+            from plugins.equivariant.charges import LatentCharges
+
+            self._charges = LatentCharges(self.description, self.spacing)
+            self._charges.clouds.bind(species_names)
         if self._runner is None:
             self._runner = self._make()
 
@@ -98,22 +108,32 @@ class Equivariant(Potential):
             return None
 
     def capabilities(self):
-        if self.description.architecture == "local":
-            provides = PROVIDES | ({"atom_virial"} if self._kernel else set())
-            return Capabilities(self.description.cutoff, "full", "local", provides=provides)
-        return Capabilities(self.description.cutoff, "full", "message passing", self.description.layers,
-                            provides=PROVIDES, heat_flux=False)
+        d, local = self.description, self.description.architecture == "local"
+        provides = PROVIDES | ({"atom_virial"} if self._kernel else set())
+        reach = "global" if d.charges else "local" if local else "message passing"
+        return Capabilities(d.cutoff, "full", reach, 1 if local else d.layers, provides=provides,
+                            heat_flux=local and not d.charges)
+
+    def state_dict(self):
+        return {} if self._charges is None else {"mesh": self._charges.clouds.state_dict()}
+
+    def load_state_dict(self, tree):
+        if self._charges is not None and tree:
+            self._charges.clouds.load_state_dict(tree["mesh"])
+
+    @property
+    def charges(self):
+        """(n,) e, latent charges of owned atoms at the last evaluation; None where the model has none."""
+        return None if self._charges is None else self._charges.charges
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
-        cutoff = self.description.cutoff
         species = neighbors.derived(("equivariant", id(self)), lambda: self._rows[atoms.species])
-        virial = out.virial if "virial" in needs else None
-        if self._kernel:
-            lists, energy = neighbors.full(cutoff), np.zeros(atoms.n)
-            self._runner(atoms.positions, species, atoms.system, lists.offsets, lists.indices, out.forces, energy,
-                         virial, out.atom_virial if "atom_virial" in needs else None)
-        else:
-            energy = self._runner(atoms, neighbors.edges(cutoff), halo, species, out.forces, virial)
+
+        def respond(charges):
+            return self._charges.respond(atoms, neighbors, halo, inputs, charges, needs, out)
+
+        run = self._on_kernel if self._kernel else self._on_torch
+        energy = run(atoms, neighbors, halo, species, needs, out, respond if self._charges is not None else None)
         energy = energy + self._runner.shifts[species[:atoms.n]]
         if "atom_energy" in needs:
             out.atom_energy[:atoms.n] += energy
@@ -121,6 +141,18 @@ class Equivariant(Potential):
             out.energy += np.bincount(atoms.system[:atoms.n], energy, atoms.n_systems)
         if self._core is not None:
             self._core.compute(atoms, neighbors, halo, inputs, needs, out)
+
+    def _on_kernel(self, atoms, neighbors, halo, species, needs, out, respond):
+        lists, energy = neighbors.full(self.description.cutoff), np.zeros(atoms.n)
+        given = atoms.positions, species, atoms.system, lists.offsets, lists.indices
+        potential = None if respond is None else respond(self._runner.charges(*given))
+        self._runner(*given, out.forces, energy, out.virial if "virial" in needs else None,
+                     out.atom_virial if "atom_virial" in needs else None, potential=potential)
+        return energy
+
+    def _on_torch(self, atoms, neighbors, halo, species, needs, out, respond):
+        return self._runner(atoms, neighbors.edges(self.description.cutoff), halo, species, out.forces,
+                            out.virial if "virial" in needs else None, respond)
 
 
 def _say(text):

@@ -45,18 +45,29 @@ class TorchRunner:
     def _tensor(self, array, dtype=None):
         return torch.as_tensor(array, dtype=dtype, device=self.device)
 
-    def energies(self, vectors, rows, species, halo, n):
-        """(per-atom energies (n,) tensor, gradient on vectors (n, N, 3)); `species` of all rows."""
+    def _answered(self, found, respond):
+        """(energies (n,), what their gradient is taken of): the energies, and charges times what they feel."""
+        if respond is None:
+            return found, found.sum()
+        each, charges = found
+        felt = respond(charges.detach().double().cpu().numpy())
+        return each, each.sum() + (charges * self._tensor(felt, self.dtype)).sum()
+
+    def energies(self, vectors, rows, species, halo, n, respond=None):
+        """(per-atom energies (n,) tensor, gradient on vectors (n, N, 3)); `species` of all rows.
+
+        respond : of a model with latent charges: tells what charges (n,) feel, ∂E/∂q
+        """
         all_rows = len(species)
         neighbours = torch.where(rows < 0, all_rows, rows)
         around = species[rows.clamp_min(0)]
         if self.packages is not None:
             with torch.no_grad():
-                return self._compiled(vectors, neighbours, species, around, halo, n)
+                return self._compiled(vectors, neighbours, species, around, halo, n, respond)
         vectors = vectors.detach().requires_grad_()
         if self.description.architecture == "local":
-            each = self.model(vectors, species[:n], around)
-            return each.detach(), torch.autograd.grad(each.sum(), vectors)[0]
+            each, total = self._answered(self.model(vectors, species[:n], around), respond)
+            return each.detach(), torch.autograd.grad(total, vectors)[0]
         features = self.model.start(species).detach()
         kept = []
         for k in range(self.description.layers):
@@ -65,8 +76,8 @@ class TorchRunner:
             kept.append((entering, leaving))
             features = self._exchange(leaving, all_rows, halo) if k < self.description.layers - 1 else leaving.detach()
         last = features.requires_grad_()
-        each = self.model.finish(last, species[:n])
-        g = torch.autograd.grad(each.sum(), last)[0]
+        each, answered = self._answered(self.model.finish(last, species[:n]), respond)
+        g = torch.autograd.grad(answered, last)[0]
         total = torch.zeros_like(vectors)
         for k in range(self.description.layers - 1, -1, -1):
             entering, leaving = kept[k]
@@ -78,11 +89,15 @@ class TorchRunner:
             total += on_edges
         return each.detach(), total
 
-    def _compiled(self, vectors, neighbours, species, around, halo, n):
+    def _compiled(self, vectors, neighbours, species, around, halo, n, respond):
         """The same through compiled segments; a layer's product computes its forward pass anew."""
         run, centre, all_rows = self.packages, species[:n], len(species)
+        def answer(*given):
+            """What charges feel, as one more argument of the function that finds derivatives."""
+            return (self._tensor(respond(run["charges"](*given).double().numpy()), self.dtype),) if respond is not None else ()
+
         if "whole" in run:
-            return run["whole"](vectors, centre, around)
+            return run["whole"](vectors, centre, around, *answer(vectors, centre, around))
         more = max(2 - (all_rows - n), 0)  # compiled code wants two ghosts at least
         neighbours = torch.where(neighbours == all_rows, all_rows + more, neighbours)
         rest = vectors, neighbours, centre, around
@@ -96,7 +111,7 @@ class TorchRunner:
             leaving = run[f"forward{k}"](*features, *rest)
             if k < layers - 1:
                 features = split(self._exchange(leaving, all_rows, halo))
-        each, g = run["finish"](leaving, centre)
+        each, g = run["finish"](leaving, centre, *answer(leaving, centre))
         total = torch.zeros_like(vectors)
         for k in range(layers - 1, -1, -1):
             owned, ghosts, on_edges = run[f"product{k}"](*kept[k], *rest, g.contiguous())
@@ -117,12 +132,12 @@ class TorchRunner:
         halo.reverse(array)
         return self._tensor(array[:n].copy())
 
-    def __call__(self, atoms, edges, halo, species, forces, virial=None):
+    def __call__(self, atoms, edges, halo, species, forces, virial=None, respond=None):
         """(n,) energies without shifts; adds to forces (n_all, 3) and virial (S, 3, 3)."""
         n = atoms.n
         vectors, rows = pad_edges(edges, n, self.description.cutoff)
         vectors, rows = self._tensor(vectors, self.dtype), self._tensor(rows)
-        each, g = self.energies(vectors, rows, self._tensor(species.astype(np.int64)), halo, n)
+        each, g = self.energies(vectors, rows, self._tensor(species.astype(np.int64)), halo, n, respond)
         back = torch.zeros(len(species) + 1, 3, dtype=torch.float64, device=self.device)
         where = torch.where(rows < 0, len(species), rows).reshape(-1)
         back.index_add_(0, where, -g.double().reshape(-1, 3))

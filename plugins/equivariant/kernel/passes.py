@@ -6,8 +6,10 @@ Backward: the same in reverse, gradients (``g_``) beside what they belong to, un
 
 from __future__ import annotations
 
-from plugins.equivariant.kernel import matrices, response
+from plugins.equivariant.kernel import latent, matrices, response
 from plugins.equivariant.kernel.plan import Plan
+
+MORE = {2: latent, 4: response}  # what more than an energy is read out, by the number of columns
 
 
 class Passes:
@@ -16,7 +18,7 @@ class Passes:
     def __init__(self, p: Plan, size: int):
         self.plan, self.description, self.size = p, p.description, size
         self.embed, self.out0 = p.buffers["two_h0"], p.buffers["out0"]
-        self.responds = p.columns > 1
+        self.more = MORE.get(p.columns)
         self.lines: list[str] = []
 
     # -- words ------------------------------------------------------------------------------------------------------
@@ -117,8 +119,8 @@ class Passes:
         for values, ld, vector, width in self.readouts():
             for c in range(p.columns):
                 self.say(f"add_energy(w, data, n, {values}, {ld}, {vector + c * width}, {width}, o_E + {c} * te)")
-        if self.responds:
-            self.say("for b in range(atoms):", response.FORWARD)
+        if self.more:
+            self.say(*self.more.FORWARD)
 
     # -- backward -----------------------------------------------------------------------------------------------------
     def backward(self):
@@ -135,11 +137,11 @@ class Passes:
         if not d.readout_depth:
             for j, (_, _, vector, width) in enumerate(self.readouts()):
                 target, ld = self.source(j)[2:]
-                self.say(f"seeded_rows(w, data, te, n, {vector}, {width}, o_seed, {target}, {ld})" if self.responds else
+                self.say(f"seeded_rows(w, data, te, n, {vector}, {width}, o_seed, {target}, {ld})" if self.more else
                          f"spread_rows(w, data, n, {vector}, {width}, {target}, {ld})")
             return
         ((_, _, vector, width),), factor = self.readouts(), f"o_read_d{d.readout_depth - 1}"
-        if self.responds:
+        if self.more:
             self.say(f"seeded_rows(w, data, te, n, {vector}, {width}, o_seed, o_scratch1, {width})",
                      f"multiply(w, o_scratch1, {factor}, o_scratch0, n * {width})")
         else:
@@ -188,7 +190,7 @@ class Passes:
                             f"{self.centre(f'gA{k}')}" for k in range(d.layers))
         self.say("for b in range(atoms):")
         self.say(f"    edge_gradient(w, te, o_Y, o_J, o_n, first[b], first[b + 1], o_out0, {self.out0}, o_g_out0, "
-                 f"{self.out0}{arguments})", *([response.BACKWARD] if self.responds else []))
+                 f"{self.out0}{arguments})", *(self.more.BACKWARD if self.more else []))
         back = "o_g_source0" if p.folded[0] else "o_scratch1"
         self.product("two_out_T", "o_g_out0", self.out0, back, self.embed, add=p.folded[0])
         for m in range(d.embedding_depth - 1, -1, -1):

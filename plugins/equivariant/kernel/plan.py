@@ -26,7 +26,7 @@ class Matrix:
 
 @dataclass
 class Plan:
-    """columns : of the readout: 1, the energy, or 4 with the response to a field (``plugins.dielectric.model``)"""
+    """columns : of the readout: 1, the energy; 2, and latent charges; 4, and the response to a field (see ``response.py``)"""
 
     description: Description
     lanes: int

@@ -58,19 +58,9 @@ def respond_back(w, te, first, last, o_x, o_E, o_n, field, s, scales, z, axis):
         w[o_n + te + e] += unscale * t * ey
         w[o_n + 2 * te + e] += unscale * t * ez
 
-
-@compiled
-def seeded_rows(w, data, te, n, vectors, width, o_seed, out, ld):
-    \"\"\"Every row of a gradient buffer = Σ seed · vector of its column.\"\"\"
-    for e in range(n):
-        for c in range(0, width, {lanes}):
-            s = ZERO()
-            for k in range(4):
-                s = fused(splat(item(w, o_seed + k * te + e), {lanes}), load(data, vectors + k * width + c, {lanes}), s)
-            store(w, out + e * ld + c, s)
 """
 
 ARGUMENTS = ", field, axis, polarization, polarizability"
 CENTRE = "first[b], first[b + 1], o_x, o_E, {}, field, system[i + b], scales, species[i + b], axis"
-FORWARD = f"    respond(w, te, {CENTRE.format('o_seed')}, polarization, polarizability)"
-BACKWARD = f"    respond_back(w, te, {CENTRE.format('o_n')})"
+FORWARD = ["for b in range(atoms):", f"    respond(w, te, {CENTRE.format('o_seed')}, polarization, polarizability)"]
+BACKWARD = [f"    respond_back(w, te, {CENTRE.format('o_n')})"]  # for every centre

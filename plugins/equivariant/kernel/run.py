@@ -26,6 +26,7 @@ class Kernel:
     """Energy and forces of a strictly local model; `arrays` are those of its folder.
 
     A model with ``response_scales`` is quadratic in an electric field (``plugins.dielectric.model``) and is called with one.
+    A model with latent charges is asked for its `charges` first, then called with what they feel.
     """
 
     def __init__(self, description: Description, arrays: dict[str, np.ndarray], threads: int = 1, tile: int = TILE):
@@ -33,7 +34,8 @@ class Kernel:
         self.dtype = np.dtype(description.dtype)
         lanes = simd_types.register_bits() // (8 * self.dtype.itemsize)
         self.responds = "response_scales" in arrays
-        self.plan = plan.make(description, lanes, 4 if self.responds else 1)
+        self.charged = description.charges
+        self.plan = plan.make(description, lanes, 4 if self.responds else 2 if self.charged else 1)
         if self.dtype == np.float32 and self.plan.vectors["radial"] + len(description.species) ** 2 * description.bessel \
                 * self.plan.buffers["two_h0"] >= 2**24:
             raise InputError(f"a model of {len(description.species)} species with embedding_width = "
@@ -42,6 +44,7 @@ class Kernel:
         self.table = np.concatenate([x.entries[:, 1:] for x in self.plan.products]).astype(np.int64)
         self.scales = np.asarray(arrays["scales"], float)
         self.shifts = np.asarray(arrays["shifts"], float)
+        self.base_charges = np.asarray(arrays["latent.base"], float) if self.charged else None
         self.cutoffs = description.pair_cutoffs().ravel()
         registers = 32 if simd_types.register_bits() == 512 else 16
         text = f"# {_watched()}\n" + source.write(self.plan, registers)
@@ -61,8 +64,15 @@ class Kernel:
             self.partial = [np.zeros((n_all, 3)) for _ in range(self.threads - 1)]
         return te
 
+    def charges(self, positions, species, system, offsets, indices):
+        """(n,) e, not made neutral."""
+        n = len(offsets) - 1
+        found = np.zeros(n)
+        self(positions, species, system, offsets, indices, np.zeros_like(positions), np.zeros(n), charges=found)
+        return found + self.base_charges[species[:n]]
+
     def __call__(self, positions, species, system, offsets, indices, forces, atom_energy, virial=None, atom_virial=None,
-                 field=None, axis=-1, polarization=None, polarizability=None):
+                 field=None, axis=-1, polarization=None, polarizability=None, potential=None, charges=None):
         """Add to forces (n_all, 3), atom_energy (n,), virial (S, 3, 3), atom_virial (n_all, 3, 3).
 
         positions (n_all, 3) Å; species (n_all,) rows of the description's list; system (n_all,); offsets, indices: full
@@ -70,20 +80,28 @@ class Kernel:
 
         With a field (S, 3) V/Å: the enthalpy's, the virial's edges alone; also adds to polarization (S, 3) e·Å and to the
         upper triangle of polarizability (S, 3, 3) e·Å²/V. With axis = 0, 1, 2 forces receive −∂P_axis/∂R instead.
+
+        With latent charges: either `charges` (n,) receives what the network gives, and nothing else is found, or `potential`
+        (n,) eV/e, ∂E/∂q of what they feel, goes into the gradient.
         """
         n = len(offsets) - 1
         te = self._prepare(offsets, len(positions))
         none = np.zeros((1, 3, 3))
         flags = virial is not None, atom_virial is not None
         sums = [none if x is None else x for x in (virial, atom_virial)]
+        given = ()
+        if self.charged:
+            spare = np.zeros(n)
+            given = (spare if potential is None else potential, spare if charges is None else charges, charges is not None)
         if self.responds:
+            given = field, axis
             sums += [np.zeros_like(field) if polarization is None else polarization,
                      np.zeros((len(field), 3, 3)) if polarizability is None else polarizability]
 
         def part(t, start, stop, f, virial, atom_virial, *response):
             self.module.run(start, stop, positions, species, system, offsets, indices, self.cutoffs, self.scales,
                             self.data, self.table, self.work[t], te, self.tile, f, atom_energy, virial, atom_virial, *flags,
-                            *((field, axis) if response else ()), *response)
+                            *given, *response)
 
         if self.threads == 1 or n < 2 * self.threads:
             part(0, 0, n, forces, *sums)
@@ -101,6 +119,6 @@ class Kernel:
             job.result()
         for f in partial:
             forces += f
-        for given in others:
-            for total, x in zip(sums, given):
+        for found in others:
+            for total, x in zip(sums, found):
                 total += x

@@ -6,8 +6,8 @@ before the next begins, so that nothing of an edge leaves the cache. Everything 
 
 from __future__ import annotations
 
-from plugins.equivariant.kernel import geometry, matrices, response, tensors
-from plugins.equivariant.kernel.passes import Passes
+from plugins.equivariant.kernel import geometry, matrices, tensors
+from plugins.equivariant.kernel.passes import MORE, Passes
 from plugins.equivariant.kernel.plan import Plan
 
 CENTRES = 16  # at most so many in a tile
@@ -108,6 +108,18 @@ def combine(w, n, o_x, o_ir, o_n, o_r, te):
         store(w, o_n + e, gx * ir + x * q)
         store(w, o_n + te + e, gy * ir + y * q)
         store(w, o_n + 2 * te + e, gz * ir + z * q)
+"""
+
+SEEDED = """
+@compiled
+def seeded_rows(w, data, te, n, vectors, width, o_seed, out, ld):
+    \"\"\"Every row of a gradient buffer = Σ seed · vector of its column.\"\"\"
+    for e in range(n):
+        for c in range(0, width, {lanes}):
+            s = ZERO()
+            for k in range({columns}):
+                s = fused(splat(item(w, o_seed + k * te + e), {lanes}), load(data, vectors + k * width + c, {lanes}), s)
+            store(w, out + e * ld + c, s)
 """
 
 FILL = """    while i < stop:
@@ -226,8 +238,8 @@ def write(p: Plan, registers: int) -> str:
             tensors.functions(d.l_max, d.layers, p.channels, lanes)]
     more = ""
     if p.columns > 1:
-        text.append(response.FUNCTIONS.format(lanes=lanes))
-        more = response.ARGUMENTS
+        text += [MORE[p.columns].FUNCTIONS, SEEDED.format(lanes=lanes, columns=p.columns)]
+        more = MORE[p.columns].ARGUMENTS
     text += ["", "@compiled",
              "def run(start, stop, positions, species, system, offsets, indices, cutoffs, scales, data, table, w, te, target,",
              f"        forces, atom_energy, virial, atom_virial, want_virial, want_atoms{more}):",

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from plugins.equivariant.description import CHARGE
 from plugins.equivariant.kernel.plan import Plan, panels
 
 
@@ -113,7 +114,7 @@ def fold(p: Plan, weights: dict[str, np.ndarray]) -> np.ndarray:
     net = network("readout", d.readout_depth)
     net[-1] = net[-1] / math.sqrt(2 * d.neighbors)
     if p.columns > 1:
-        net[-1][:, 1:] *= weights["response_scales"]
+        net[-1][:, 1:] *= CHARGE if d.charges else weights["response_scales"]
     for j in range(d.layers + 1):
         if d.readout_depth:
             put(f"readout_from{j}", rows_of(j, net[0]))

@@ -73,9 +73,13 @@ def shape_for(store: GraphStore, sizes, rows, how: BatchSize, ranks) -> Shape:
 
 
 class Labels:
-    """Joins graphs and labels of frames into the arguments of a step."""
+    """Joins graphs and labels of frames into the arguments of a step.
 
-    def __init__(self, frames: list[Frame], store: GraphStore, shifts, loss: Loss, cutoff, dtype):
+    lattice : of a model with latent charges, a ``lattice_sum.Lattice``: its three tensors stand before the labels
+    """
+
+    def __init__(self, frames: list[Frame], store: GraphStore, shifts, loss: Loss, cutoff, dtype, lattice=None):
+        self.lattice = lattice
         self.frames, self.store, self.loss, self.cutoff, self.dtype = frames, store, loss, cutoff, dtype
         self.base = [float(np.asarray(shifts)[s].sum()) for s in store.species]
 
@@ -109,6 +113,7 @@ class Labels:
         atoms[:len(mine)] = batch.counts
         d = self.dtype
         t = torch.tensor
-        return (batch.vectors, batch.neighbours, batch.species, batch.around, system, volume, atoms,
+        far = self.lattice.tensors([self.frames[r] for r in mine], a, s, d) if self.lattice is not None else ()
+        return (batch.vectors, batch.neighbours, batch.species, batch.around, system, volume, *far, atoms,
                 t(energy), t(weights["energy"]), t(forces, dtype=d), t(weights["forces"], dtype=d),
                 t(stress, dtype=d), t(weights["stress"], dtype=d))

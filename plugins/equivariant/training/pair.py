@@ -104,6 +104,8 @@ class Together:
         self.description = d = describe(stage, found, species=self.small.species)
         if d.zbl:
             raise InputError("train.model: zbl belongs to the small model of a pair (cotrain.model), which acts in every step")
+        if d.charges or self.small.charges:
+            raise InputError("train: latent charges of the two models of a pair would not add; train one model with charges")
         if d.species != self.small.species or d.dtype != self.small.dtype or d.cutoff < self.small.cutoff:
             raise InputError("cotrain: the two models must have the same species and dtype, and the small one no longer cutoff; "
                              f"small: {', '.join(self.small.species)}, {self.small.dtype}, {self.small.cutoff} Å; "

@@ -18,9 +18,9 @@ def losses(model, parameters, stress: bool, batch):
 
 def predict(model, parameters, stress: bool, batch):
     """energy (S,), forces (A, 3), stress (S, 3, 3) or None of a batch."""
-    vectors, neighbours, species, around, system, volume, *_ = batch
+    vectors, neighbours, species, around, system, volume, *more = batch
     energy, forces, virial, _ = evaluate(model, parameters, vectors, neighbours, species, around, system,
-                                         len(volume), stress)
+                                         len(volume), stress, more[:3])
     return energy, forces, -virial / volume.to(virial.dtype).view(-1, 1, 1) if stress else None
 
 
