@@ -29,8 +29,9 @@ def write_setfl(path, species="Cu", mass=63.546, points=10001):
     Path(path).write_text("\n".join(head + [f"{v:.17g}" for column in columns for v in column]) + "\n")
 
 
-def start(atoms, setfl, timestep):
-    """LAMMPS with ASE `atoms` (orthogonal cell, velocities taken over) under the setfl potential; timestep in fs."""
+def start(atoms, setfl, timestep, pair=None):
+    """LAMMPS with ASE `atoms` (orthogonal cell, velocities taken over) under the setfl potential, or what the lines `pair` say;
+    timestep in fs."""
     lmp = load()(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
     L = atoms.cell.lengths()
     n = len(atoms)
@@ -39,8 +40,9 @@ def start(atoms, setfl, timestep):
                  "create_box 1 box"):
         lmp.command(line)
     lmp.create_atoms(n, list(range(1, n + 1)), [1] * n, atoms.get_positions(wrap=True).ravel().tolist())
-    for line in (f"mass 1 {float(atoms.get_masses()[0])!r}", "pair_style eam/alloy/opt", f"pair_coeff * * {setfl} Cu",
-                 "neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes", f"timestep {timestep / 1000}"):
+    pair = pair or ["pair_style eam/alloy/opt", f"pair_coeff * * {setfl} Cu"]
+    for line in (f"mass 1 {float(atoms.get_masses()[0])!r}", *pair, "neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes",
+                 f"timestep {timestep / 1000}"):
         lmp.command(line)
     v = atoms.get_velocities() * (1000.0 * units.fs)  # ASE has Å in its own time unit, LAMMPS Å/ps
     lmp.scatter_atoms("v", 1, 3, np.ascontiguousarray(v.ravel()).ctypes.data_as(ctypes.POINTER(ctypes.c_double)))
