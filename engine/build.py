@@ -10,6 +10,8 @@ from engine import random, units
 from engine.errors import InputError
 from engine.state import State
 
+FAR = 1e9  # Å; images are counted in 32 bits, and positions would lose their digits
+
 
 def state_from_atoms(atoms, species_names=None):
     """State of one ASE Atoms, or of a list of them (one system each).
@@ -54,6 +56,9 @@ def state_from_atoms(atoms, species_names=None):
     if not np.isfinite(state.positions).all():
         bad = int(np.flatnonzero(~np.isfinite(state.positions).all(1))[0])
         raise InputError(f"the position of atom {bad} of the structure is not a number")
+    if np.abs(state.positions).max(initial=0.0) > FAR:
+        bad = int(np.abs(state.positions).max(1).argmax())
+        raise InputError(f"the position of atom {bad} of the structure is {state.positions[bad]} Å; {FAR:g} Å is the farthest")
     if (state.masses <= 0).any():
         raise InputError(f"atom {int(np.argmin(state.masses))} has mass {state.masses.min()}; masses must be positive")
     return state
@@ -63,6 +68,8 @@ def check_cell(atoms):
     """Refuse a periodic direction without a cell vector, and vectors that span no volume."""
     if not np.isfinite(atoms.cell[:]).all():
         raise InputError("the cell has a vector that is not a number")
+    if np.abs(atoms.cell[:]).max() > FAR:
+        raise InputError(f"the cell has a vector of {np.abs(atoms.cell[:]).max():.3g} Å; {FAR:g} Å is the longest")
     lengths = np.linalg.norm(atoms.cell[:], axis=1)
     for name, length in zip("abc", lengths * np.asarray(atoms.pbc), strict=True):
         if atoms.pbc["abc".index(name)] and length < 1e-8:

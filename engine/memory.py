@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from engine import cell as cells_
+from engine.errors import InputError
 from engine.neighbors.lists import Neighbors
 
 KINDS = ("state", "lists", "kernels", "output", "hooks")
@@ -35,6 +37,29 @@ class Memory:
     def __str__(self):
         parts = [f"{size / 1e6:.3g} {kind}" for kind, size in {**self.arrays, "for a moment": self.passing}.items() if size > 5e4]
         return f"{self.total / 1e6:.0f} MB: {self.code / 1e6:.0f} Python and compiled code, " + ", ".join(parts)
+
+
+ROW = 200  # bytes that a row of the state holds at the least, ghosts included, with its place in the halo
+
+
+def refuse_what_cannot_fit(simulation):
+    """An InputError before ghosts and lists are made that this machine cannot hold, however patient one is."""
+    state, domain = simulation.state, simulation.domain
+    reach = domain.cutoff + domain.skin
+    heights = np.where(state.periodic, cells_.heights(state.cells), np.inf)  # (S, 3) Å; no images along open directions
+    images = np.prod(1.0 + 2.0 * reach / heights, axis=-1)
+    rows = state.comm.sum(float(state.n)) * float(images.mean()) / state.comm.size
+    if rows * ROW > installed():
+        raise InputError(f"a cutoff of {domain.cutoff:g} Å and a skin of {domain.skin:g} Å around a cell whose faces are "
+                         f"{heights.min():.3g} Å apart need {rows:.2g} copies of atoms, {rows * ROW / 1e9:.2g} GB; this machine "
+                         f"has {installed() / 1e9:.0f} GB")
+
+
+def refuse_atoms(atoms):
+    """The same for a number of atoms, before they are made."""
+    if atoms >= 2**31 or atoms * ROW > installed():
+        raise InputError(f"{atoms:.3g} atoms need {atoms * ROW / 1e9:.2g} GB at the least; this machine has "
+                         f"{installed() / 1e9:.0f} GB")
 
 
 def forecast(simulation) -> Memory:
@@ -76,6 +101,16 @@ def held(thing, seen) -> int:
         elif hasattr(item, "__dict__") and not callable(getattr(item, "py_func", None)) and type(item).__name__ != "module":
             stack += vars(item).values()
     return total
+
+
+def installed() -> float:
+    """Bytes of memory that the machine has; without end where that cannot be asked."""
+    import os
+
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
 
 
 def present() -> int:

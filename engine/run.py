@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+from engine import memory
 from engine import stages as stages_
 from engine.config import input as config
 from engine.config import plugins
@@ -56,6 +57,7 @@ class Run:
             group: [plugins.make(group, table, f"{group[:-1]}[{k}]", self.folder) for k, table in enumerate(tables)]
             for group, tables in (("fields", given.field), ("updaters", given.updater), ("hooks", given.hook))
         }
+        self._check_stages([*zip(given.hook, parts["hooks"], strict=True), *zip(given.field, parts["fields"], strict=True)])
         share_cores(self.comm, given.run.threads)
         state = build_state(given.system, given.run.seed)
         self.simulation = Simulation(
@@ -63,8 +65,17 @@ class Run:
         )
         if self.simulation.domain.balance:
             self.simulation.domain.balance.by = given.run.tune
+        memory.refuse_what_cannot_fit(self.simulation)
         self.stages[0].prepare(self.simulation)
         return self.simulation
+
+    def _check_stages(self, parts):
+        """Refuse hooks and fields that name a stage which there is not."""
+        for table, part in parts:
+            for stage in getattr(part, "stages", None) or ():
+                if not 0 <= stage < len(self.stages):
+                    raise InputError(f"'{table['kind']}' has stages = {table['stages']}: they are numbered from 0 to "
+                                     f"{len(self.stages) - 1}")
 
     def resolved(self):
         """The input as it was given, with where its paths start, as JSON: what resume reads."""
@@ -140,8 +151,8 @@ class Run:
         for hook in observers:
             hook.file = self.file
         self.checkpoint = checkpoint.Checkpoint(given.checkpoint, self.base, self.resolved())
-        sim.hooks = [*hooks, *observers, self.checkpoint, self.screen, self.watch]
-        sim.hooks.append(_Opening(self if fresh and first else None))
+        opening = _Opening(self if fresh and first else None)
+        sim.hooks = [opening, *hooks, *observers, self.checkpoint, self.screen, self.watch]
 
     def create(self):
         """Start new files in the place of whatever is there."""
@@ -241,14 +252,16 @@ def _table(part, kind=None):
 
 
 class _Opening(Hook):
-    """The last hook to start makes the files: by then the input has been found to be good, and forces evaluated."""
+    """The first hook to act makes the files: by then every hook has started and forces are evaluated, and an input that is
+    no good has been refused without a file made or replaced."""
 
     every = 2**62
 
     def __init__(self, run):
         self.run = run
 
-    def start(self, simulation):
+    def act(self, simulation):
+        simulation.check_sane()
         if self.run is not None:
             self.run.create()
         self.run = None
@@ -265,7 +278,8 @@ def from_checkpoint(base):
     base = Path(base)
     found = checkpoint.newest(base, world())
     if found is None:
-        raise InputError(f"{base}: there is no readable checkpoint beside it ({checkpoint.paths(base)[0].name} or -2)")
+        raise InputError(f"{base}: there is no readable checkpoint beside it ({checkpoint.paths(base)[0].name} or -2) "
+                         "to go on from; `engine run --force` starts over")
     stored = json.loads(found["input"])
     raw = stored["input"]
     raw.setdefault("output", {})["file"] = str(base)

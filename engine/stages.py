@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from engine.config import plugins
 from engine.contracts import Stateful
 from engine.errors import InputError
+
+LAST_STEP = 2**48  # what the random numbers' counter holds
 
 
 class Stage(Stateful):
@@ -62,8 +65,8 @@ def make(table: dict, index: int, folder) -> Stage:
     if "steps" not in table:
         raise InputError(f"{where}.steps is missing: how many steps the stage takes")
     steps = table.pop("steps")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise InputError(f"{where}.steps = {steps!r}: must be a whole number of steps, 0 or more")
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps < LAST_STEP:
+        raise InputError(f"{where}.steps = {steps!r}: must be a whole number of steps, 0 or more, below 2^48")
     levels = table.pop("levels", None)
     if levels is not None:
         _check_levels(levels, where)
@@ -85,6 +88,10 @@ def _check_levels(levels, where):
             raise InputError(f"{place}.every = {every!r}: must be a whole multiple of the level before it")
         if k == 0 and every != 1:
             raise InputError(f"{place}.every = {every}: the first level is the fastest and has every = 1")
-        if not level["potentials"] or not all(isinstance(w, (int, float)) for w in level["potentials"].values()):
-            raise InputError(f"{place}.potentials: must map names of potentials to weights")
+        if not level["potentials"] or not all(_is_weight(w) for w in level["potentials"].values()):
+            raise InputError(f"{place}.potentials: must map names of potentials to weights, which are finite numbers")
         previous = every
+
+
+def _is_weight(value):
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -34,8 +34,12 @@ def main(arguments=None):
         app(arguments, standalone_mode=False, prog_name="engine")
     except EngineError as error:
         parallel.end_all(error)
-        _say(str(error))
+        _say(" ".join(str(error).split("\n")))
         sys.exit(error.code)
+    except MemoryError as error:
+        parallel.end_all(error)
+        _say(f"the memory of this machine is not enough: {error or 'an array could not be made'}")
+        sys.exit(2)
     except KeyboardInterrupt as error:
         parallel.end_all(error)
         _say("interrupted")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
@@ -17,6 +18,22 @@ from engine.errors import InputError, nearest
 
 class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, given):
+        """pydantic would take true for 1: a frame at every step from `trajectory = true`."""
+        for key, value in given.items() if isinstance(given, dict) else ():
+            field = cls.model_fields.get(key)
+            if value is True and field is not None and int in _plain(field.annotation) and bool not in _plain(field.annotation):
+                raise ValueError(f"{key} = true: must be a whole number")
+        return given
+
+
+def _plain(annotation):
+    """The types that an annotation is made of, one level of unions and of Annotated down."""
+    parts = get_args(annotation)
+    return {annotation, *parts, *(t for part in parts for t in get_args(part) if isinstance(t, type))}
 
 
 class Crystal(Table):
@@ -43,6 +60,15 @@ class Group(Table):
     region: dict[Literal["x", "y", "z"], tuple[float, float]] | None = Field(
         None, description="Cartesian bounds in Å, such as { z = [0, 5] }"
     )
+
+    @model_validator(mode="after")
+    def _something(self):
+        if self.species is None and self.index is None and not self.region:
+            raise ValueError("names no atoms; it takes species, index and region")
+        for axis, (low, high) in (self.region or {}).items():
+            if not low < high:
+                raise ValueError(f"region.{axis} = [{low:g}, {high:g}]: must be two numbers, the smaller one first")
+        return self
 
 
 class Fixed(Table):
@@ -133,7 +159,7 @@ class OutputTable(Table):
 
 class RunTable(Table):
     seed: int = Field(0, ge=0, lt=2**63)
-    threads: PositiveInt | None = Field(None, description="threads of each rank; by default its share of the cores")
+    threads: PositiveInt | None = Field(None, le=1024, description="threads of each rank; by default its share of the cores")
     precision: Literal["double", "mixed"] = "double"
     device: Literal["cpu"] = Field("cpu", description="of the engine's kernels; a learned potential names a GPU in its own table")
     max_time: str | None = Field(None, description="hours:minutes:seconds")
@@ -144,7 +170,7 @@ class RunTable(Table):
     @field_validator("max_time")
     @classmethod
     def _clock(cls, value):
-        if value is not None and not re.fullmatch(r"\d+:\d{2}(:\d{2})?", value):
+        if value is not None and not re.fullmatch(r"\d+:[0-5]\d(:[0-5]\d)?", value):
             raise ValueError("must be hours:minutes or hours:minutes:seconds, such as '23:50:00'")
         return value
 
@@ -176,17 +202,21 @@ def read(path) -> tuple[Input, dict]:
     """The checked input and the raw tables. Raises InputError in one line for anything that is wrong."""
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text())
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a byte order mark
     except FileNotFoundError:
         raise InputError(f"input file {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"input file {path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"input file {path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise InputError(f"input file {path} nests arrays or tables too deeply to be read") from None
     return parse(raw, path.parent, str(path)), raw
 
 
 def parse(raw, folder=".", name="input") -> Input:
+    if "\\u0000" in json.dumps(raw, default=str):
+        raise InputError(f"{name}: a name or a text holds the character NUL, which no file of a run can hold")
     try:
         return Input.model_validate(raw, context={"folder": str(folder)})
     except ValidationError as error:
@@ -209,8 +239,6 @@ def _unknown(problem, name):
 
 
 def _models(annotation):
-    from typing import get_args
-
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):

@@ -1,6 +1,7 @@
 """Quantities with units: numbers are in the documented unit, strings carry their own (``"2.5 MV/cm"``)."""
 
 import math
+import re
 from functools import lru_cache
 from numbers import Real
 from typing import Annotated, Any
@@ -24,6 +25,8 @@ def convert(value: Any, unit: str) -> Any:
     text = value.strip()
     if not text:
         raise ValueError(f"'{value}' is no number")
+    if len(text) > 100 or len(re.findall(r"[\d.)]\s*(?:\*\*|\^)", text)) > 1 or re.search(r"(\*\*|\^)[-+\s(]*[\d_]{3}", text):
+        raise ValueError(f"'{text[:40]}' is no number with a unit")  # powers of powers would be worked out to their last digit
     try:
         quantity = _registry().parse_expression(text.replace(" /", " 1/", 1) if " /" in text else text)
     except Exception as error:

@@ -14,6 +14,7 @@ from engine.config.input import System
 from engine.config.ramp import Ramp
 from engine.config.topology import add_topology
 from engine.errors import InputError, nearest, shown
+from engine.memory import refuse_atoms
 
 
 def build_state(system: System, seed: int):
@@ -54,6 +55,7 @@ def _state(system, images):
             for d in range(3):
                 if system.replicate[d] > 1 and not atoms.cell[d].any():
                     raise InputError(f"system.replicate = {list(system.replicate)}: direction {'abc'[d]} has no cell vector")
+    refuse_atoms(sum(len(atoms) for atoms in images) * int(np.prod(system.replicate, dtype=object)) * system.copies)
     repeated = [atoms.repeat(system.replicate) if len(atoms) else atoms for atoms in images]
     state = state_from_atoms(repeated * system.copies)
     add_topology(system, images, state)
@@ -114,6 +116,10 @@ def _crystal(crystal):
     and with it half of SciPy, would take a third of the time from `engine run` to step 1."""
     try:
         symbols = string2symbols(crystal.species)
+    except (ValueError, KeyError):
+        raise InputError(f"system.crystal.species = '{crystal.species}': must be a chemical symbol or formula, such as "
+                         "'Cu' or 'NaCl'") from None
+    try:
         if crystal.cubic and len(symbols) == CUBIC.get(crystal.structure, (None, 0))[1]:
             lattice, species, basis = CUBIC[crystal.structure]
             corners = np.array(CORNERS[lattice])
@@ -155,5 +161,7 @@ def _add_group(state, name, group, numbers):
     for axis, (low, high) in (group.region or {}).items():
         x = state.positions[: state.n, "xyz".index(axis)]
         mask &= (x >= low) & (x < high)
+    if not mask.any():
+        raise InputError(f"system.groups.{name}: no atom belongs to it")
     state.groups[mask] |= np.uint32(1 << len(state.group_names))
     state.group_names.append(name)

@@ -27,8 +27,8 @@ def writing(path):
         code = getattr(error, "errno", None)
         found = re.search(r"error message = '([^']*)'", str(error))
         reason = os.strerror(code) if code else found[1] if found else str(error).splitlines()[0]
-        raise InputError(f"{path} could not be written: {reason}; what was flushed before and the last checkpoint are "
-                         "kept, and `engine resume` goes on from there once there is room") from None
+        raise InputError(f"{path} could not be written: {reason}; what was flushed before and the last checkpoint, if "
+                         "there was one, are kept, and `engine resume` goes on from it once there is room") from None
 
 
 def replace_text(path, text):

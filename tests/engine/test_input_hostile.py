@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -218,7 +219,35 @@ INPUTS = {
     "pair without sigma": (change(ZHOU, 'kind = "lj"\nepsilon = 0.1\ncutoff = 6.0'), ["sigma"]),
     "pair of nobody": (change(ZHOU, LJ + "\npairs = { Cu = { sigma = 2.0 } }"), ["Cu", "hyphen"]),
     "pair parameter in kelvin of length": (change(ZHOU, LJ.replace("2.3", '"2.3 s"')), ["sigma", "2.3 s"]),
+    # more than any machine holds, or than a file or a counter does
+    "atoms without end": (change("[2, 2, 2]", "[100000, 100000, 100000]"), ["4e+15 atoms", "GB"]),
+    "copies without end": (change("replicate", "copies = 1000000000\nreplicate"), ["atoms", "GB"]),
+    "cutoff without end": (change(ZHOU, LJ.replace("6.0", "1e9")), ["cutoff of 1e+09", "GB"]),
+    "skin without end": (change("seed = 1", "seed = 1\nskin = 1e6"), ["skin of 1e+06", "GB"]),
+    "cell without volume to speak of": (change("3.615", "1e-6"), ["faces", "GB"]),
+    "cell as large as the world": (change("3.615", "1e200"), ["1e+200"]),
+    "steps without end": (change("steps = 2", "steps = 99999999999999999999"), ["stage[0].steps", "2^48"]),
+    "threads without end": (change("seed = 1", "threads = 100000"), ["run.threads", "1024"]),
+    "bins without end": (GOOD + '\n[[hook]]\nkind = "rdf"\nbins = 1000000000000000\n', ["memory"]),
+    "power of powers": (change("timestep = 2.0", 'timestep = "9**9**9**9 fs"'), ["timestep", "9**9"]),
+    "brackets without end": ("a = " + 5000 * "[" + 5000 * "]", ["too deeply"]),
+    "a zero byte in a name": (change("replicate", 'groups = { "a\\u0000b" = { species = "Cu" } }\nreplicate'), ["NUL"]),
+    "two lines in a key": (GOOD + '\n["sys\\ntem"]\n', ["sys tem"]),
+    # what would otherwise be taken for something else
+    "frames at every truth": (change("thermo = 1", "trajectory = true"), ["trajectory = true", "whole number"]),
+    "group of no rule": (change("replicate", "groups = { tip = {} }\nreplicate"), ["tip", "names no atoms"]),
+    "group of an empty place": (change("replicate", "groups = { tip = { region = { z = [90, 99] } } }\nreplicate"),
+                                ["tip", "no atom"]),
+    "group of a region reversed": (change("replicate", "groups = { tip = { region = { z = [5, 1] } } }\nreplicate"),
+                                   ["tip", "smaller one first"]),
+    "hook in a stage of nowhere": (GOOD + '\n[[hook]]\nkind = "msd"\nstages = [7]\n', ["msd", "[7]", "0 to 0"]),
+    "weight not a number": (GOOD + "levels = [{ every = 1, potentials = { potential = nan } }]\n", ["levels[0]", "finite"]),
+    "max_time of 99 minutes": (change("seed = 1", 'max_time = "1:99:99"'), ["run.max_time", "1:99:99"]),
+    "species in small letters": (change('"Cu"', '"cu"'), ["species", "'cu'", "'Cu'"]),
+    "tail in the open": (change("replicate", "periodic = [true, true, false]\nreplicate").replace(ZHOU, LJ + "\ntail = true"),
+                         ["open"]),
     # structure files
+    "structure far away": (structure("far.xyz"), ["far.xyz", "atom 3"]),
     "structure missing": (structure("nothing.xyz"), ["nothing.xyz", "does not exist"]),
     "structure a folder": (structure("folder"), ["folder"]),
     "structure empty": (structure("empty.xyz"), ["empty.xyz", "empty"]),
@@ -243,6 +272,7 @@ def write_structures(folder):
     (folder / "short.xyz").write_text("\n".join(text.splitlines()[:4]) + "\n")
     (folder / "text.xyz").write_text("Dear reader,\nthere are no atoms here.\n")
     (folder / "nan.xyz").write_text("\n".join(text.splitlines()[:-1] + ["Cu nan 0.0 0.0"]) + "\n")
+    (folder / "far.xyz").write_text("\n".join(text.splitlines()[:-1] + ["Cu 1e300 0.0 0.0"]) + "\n")
     (folder / "binary.foo").write_bytes(bytes(range(256)))
     flat = good.copy()
     flat.set_cell(np.diag([3.6, 3.6, 0.0]), scale_atoms=False)
@@ -291,6 +321,8 @@ MISTAKES = {
     "forced, unknown column": (change("thermo = 1", 'columns = ["x"]'), ["run", "--force", "input.toml"], "'x'"),
     "forced, unknown integrator": (change("langevin", "lang"), ["run", "--force", "input.toml"], "lang"),
     "forced, unknown potential": (change("eam/zhou", "eam/x"), ["run", "--force", "input.toml"], "eam/x"),
+    "forced, refused by the first forces": (change("replicate", "periodic = [true, true, false]\nreplicate")
+                                            .replace(ZHOU, LJ + "\ntail = true"), ["run", "--force", "input.toml"], "open"),
     "resume of nothing": (GOOD, ["resume", "other.h5md"], "other.h5md"),
     "resume of an input file": (GOOD, ["resume", "input.toml"], "input.toml"),
     "evaluate onto a file": (GOOD, ["evaluate", "input.toml", "--output", "run.thermo.txt"], "exists"),
@@ -314,6 +346,29 @@ def test_earlier_results_survive_mistakes(case, tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert end.value.code == 2 and len(lines) == 1 and word in lines[0], lines
     assert everything_in(tmp_path) == before
+
+
+def test_a_start_that_has_exploded_replaces_nothing(tmp_path, monkeypatch, capsys):
+    """Two atoms in one place: exit code 3, and with --force the files of the earlier run are as they were."""
+    with suppress(SystemExit):
+        good_run(tmp_path, monkeypatch)
+    overlapping = bulk("Cu", cubic=True)
+    overlapping.positions[1] = overlapping.positions[0]
+    overlapping.write(tmp_path / "both.xyz")
+    (tmp_path / "input.toml").write_text(structure("both.xyz").replace(ZHOU, LJ))
+    before = everything_in(tmp_path)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(["run", "--force", "input.toml"])
+    lines = capsys.readouterr().err.splitlines()
+    assert end.value.code == 3 and len(lines) == 1 and "atom" in lines[0], lines
+    assert everything_in(tmp_path) == before
+
+
+def test_byte_order_mark_and_line_ends_of_other_systems(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.toml").write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert from_file("input.toml").input.run.seed == 1
 
 
 @pytest.mark.parametrize("arguments", [["rnu", "input.toml"], ["run"], ["run", "--frce", "input.toml"], ["run", "gone.toml"]])
