@@ -9,13 +9,12 @@ vectors = positions[second] + shifts @ cell − positions[first], for any cell, 
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from engine import cell as cells
-from engine.domain.ghosts import ghosts_for
-from engine.kernels.list_search import ALWAYS, WIDTH, arrange, search
-from engine.kernels.simd import load, load_rows, splat, sqrt, store, store_interleaved
-from engine.neighbors.bins import bin_atoms
+from engine.neighbors import pair_search
+from engine.neighbors.pair_search import WIDTH
+
+PAGE, APART = 4096, 832  # bytes: arrays that are written side by side begin in different lines of the cache
 
 
 @dataclass
@@ -29,96 +28,61 @@ class Pairs:
     vectors: np.ndarray
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _emit(records, x, system, key, sorted_x, sorted_row, sorted_key, low, counts, width, start_of_system, start, radius,
-          from_atom, to_atom, original, shift, offsets, found, at, first, second, shifts, distances, vectors):
-    """Write the pairs of some atoms from place `at` on; returns the place after them, or −1 − the room that one atom's
-    neighbors need in `found`, and counts without writing where the arrays end."""
-    room = first.shape[0] - WIDTH
-    for i in range(from_atom, to_atom):
-        m = search(x, system, key, key, False, sorted_x, sorted_row, sorted_key, low, counts, width, start_of_system,
-                   start, False, radius, i, i + 1, offsets, found, 0)
-        if m > found.shape[0] - 3 * WIDTH:
-            return -1 - m
-        if at + m > room:
-            at += m
-            continue
-        xi, yi, zi = splat(x[i, 0], WIDTH), splat(x[i, 1], WIDTH), splat(x[i, 2], WIDTH)
-        me, origin = splat(original[i], WIDTH), load(shift, 4 * i, 4)
-        for q in range(0, m, WIDTH):
-            X, Y, Z, _ = load_rows(records, found, q, WIDTH, 4, 0)
-            dx, dy, dz = X - xi, Y - yi, Z - zi
-            store_interleaved(vectors, 3 * (at + q), dx, dy, dz)
-            store(distances, at + q, sqrt(dx * dx + dy * dy + dz * dz))
-            store(first, at + q, me)
-        for q in range(m):
-            j = np.int64(found[q])
-            second[at + q] = original[j]
-            store(shifts, 3 * (at + q), load(shift, 4 * j, 4) - origin)     # the fourth is overwritten by the next pair
-        at += m
-    return at
-
-
 class PairList:
     """Finds all pairs within `cutoff` (Å). With `reuse` the arrays of the last call are written again."""
 
     def __init__(self, cutoff, reuse=False):
         self.cutoff, self.reuse = float(cutoff), reuse
-        self._room, self._arrays, self._found = 0, None, np.zeros(1024, np.int32)
+        self._rows = self._room = 1024  # images and pairs that there is room for
+        self._arrays, self._found = None, np.zeros(1024, np.int32)
 
     def __call__(self, positions, cell, periodic=(True, True, True)) -> Pairs:
         """Pairs of positions (n, 3) Å in a cell (3, 3) whose rows are the vectors."""
         positions, periodic = np.ascontiguousarray(positions, float), np.array(periodic, bool)
-        n = len(positions)
         cell, origin = np.array(cell, float), np.zeros(3)
         if not periodic.all():
             cell, origin = cells.complete(np.where(periodic[:, None], cell, 0.0), periodic, positions)
-        fractional = (positions - origin) @ np.linalg.inv(cell)
-        wrap = np.floor(fractional).astype(np.int32)
-        wrap[:, ~periodic] = 0
-        moved = np.flatnonzero(wrap.any(1))
-        inside = positions
-        if len(moved):
-            fractional[moved] -= wrap[moved]
-            inside = positions.copy()
-            inside[moved] -= wrap[moved] @ cell
-        system = np.zeros(n, np.int32)
-        order = bin_atoms(inside, system, 1, 0.5 * self.cutoff).order
-        margin = self.cutoff * (1 + 1e-12) / cells.heights(cell[None])
-        low, high = np.where(periodic, 0.0, -np.inf), np.where(periodic, 1.0, np.inf)
-        owner, image = ghosts_for(fractional[order], system, low, high, 0, 1, margin, periodic, True, 1024 + n)
-        sources = np.concatenate([order, order[owner]])
-        shift = np.zeros((len(sources), 4), np.int32)
-        shift[n:, :3] = image
-        if len(moved):
-            shift[:, :3] -= wrap[sources]
-        x = np.ascontiguousarray(inside[sources])
-        x[n:] += image @ cell
-        records = np.zeros((len(x), 4))
-        records[:, :3] = x
-        system = np.zeros(len(x), np.int32)
-        bins = bin_atoms(x, system, 1, self.cutoff, height=0.2)
-        key = np.full(len(x), ALWAYS, np.int32)
-        sorted_x, sorted_row = np.empty((3, len(x) + WIDTH)), np.zeros(len(x) + WIDTH, np.int32)
-        sorted_key = np.full(len(x) + WIDTH, ALWAYS, np.int32)
-        arrange(x, bins.order, key, sorted_x, sorted_row, sorted_key)
+        if not len(positions):
+            return _pairs(WIDTH, 0)
+        bins = self._sorted(positions, cell, origin, periodic)
         while True:
-            room = max(self._room, 1024)
-            if self._arrays is None or not self.reuse or len(self._arrays.first) < room:
-                self._arrays = Pairs(np.empty(room, np.int64), np.empty(room, np.int64), np.empty((room, 3), np.int32),
-                                     np.empty(room), np.empty((room, 3)))
-            a = self._arrays
-            total = _emit(records.ravel(), x, system, key, sorted_x, sorted_row, sorted_key, bins.low, bins.counts,
-                          bins.width, bins.first, bins.start, self.cutoff, 0, n, sources, shift.ravel(),
-                          np.empty(n + 1, np.int64), self._found, 0, a.first, a.second, a.shifts.ravel(),
-                          a.distances, a.vectors.ravel())
+            a = self._arrays if self._arrays is not None else _pairs(self._room)
+            total = pair_search.emit(*bins, self.cutoff, self._found, a.first, a.second, a.shifts.reshape(-1), a.distances,
+                                     a.vectors.reshape(-1))
+            self._arrays = a if self.reuse else None
             if total < 0:
                 self._found = np.zeros(-2 * total + 64, np.int32)
-            elif total > room - WIDTH:
-                self._room = total + total // 50 + 64
-                self._arrays = None
+            elif total > len(a.first) - WIDTH:
+                self._room, self._arrays = total + total // 50 + 64, None
             else:
+                return Pairs(a.first[:total], a.second[:total], a.shifts[:total], a.distances[:total], a.vectors[:total])
+
+    def _sorted(self, positions, cell, origin, periodic):
+        """All images within reach in the order of their bins: what ``pair_search.emit`` takes."""
+        inverse = np.linalg.inv(cell)
+        margin = self.cutoff * (1 + 1e-12) * np.sqrt((inverse * inverse).sum(0))
+        while True:
+            rows, atom, shift = np.empty((self._rows, 3)), np.empty(self._rows, np.int32), np.empty((self._rows, 3), np.int32)
+            m = pair_search.images(positions, cell, inverse, origin, periodic, margin, rows, atom, shift)
+            if m <= self._rows:
                 break
-        if not self.reuse:
-            self._arrays = None
-        return Pairs(a.first[:total], a.second[:total], a.shifts[:total], a.distances[:total], a.vectors[:total])
+            self._rows = m + m // 20
+        low, counts, width = np.empty(3), np.empty(3, np.int64), np.empty(3)
+        bins = pair_search.grid(rows[:m], self.cutoff, low, counts, width)
+        start, bin_of, central = np.empty(bins + 2, np.int32), np.empty(m, np.int32), np.empty(m, np.bool_)
+        sorted_x, records, shifts = np.empty((3, m + WIDTH)), np.empty((m, 4)), np.zeros((m, 4), np.int32)
+        pair_search.sort(rows[:m], len(positions), atom, shift, low, counts, width, start, bin_of, sorted_x, records, shifts,
+                         central)
+        return central, sorted_x, records.reshape(-1), shifts.reshape(-1), low, counts, width, start
+
+
+def _pairs(room, total=None):
+    """Arrays for so many pairs, in one piece of memory."""
+    kinds = ((np.int64, ()), (np.int64, ()), (np.int32, (3,)), (np.float64, ()), (np.float64, (3,)))
+    sizes = [room * np.dtype(kind).itemsize * int(np.prod(shape)) for kind, shape in kinds]
+    begins = [0]
+    for size in sizes:
+        begins.append(-(-(begins[-1] + size) // PAGE) * PAGE + APART)
+    memory = np.empty(begins[-1] + PAGE, np.uint8)
+    return Pairs(*(memory[b : b + size].view(kind).reshape(room, *shape)[:total]
+                   for b, size, (kind, shape) in zip(begins, sizes, kinds, strict=False)))
