@@ -39,7 +39,7 @@ STANDARD = (
     Attribute("system", np.int32, ghosts=True),
     Attribute("images", np.int32, (3,)),
     Attribute("groups", np.uint32),
-    Attribute("free", np.float64, (3,), default=1.0),  # 0 where a component is fixed
+    Attribute("free", np.int8, (3,), default=1),  # 0 where a component is fixed
 )
 
 
@@ -101,7 +101,13 @@ class State:
 
     def permute(self, order):
         """Reorder (or select) owned atoms; ghosts are dropped. `order` may be shorter or longer than n."""
-        self.replace({name: self._arrays[name][: self.n][order] for name in self.table})
+        order, n = np.asarray(order, np.intp), len(order)
+        for name, attribute in self.table.items():  # one after the other: two copies of all would be the peak of memory
+            old = self._arrays[name]
+            new = np.empty((n + len(old) - self.n, *attribute.shape), attribute.dtype)  # room for ghosts stays
+            np.take(old[: self.n], order, axis=0, out=new[:n], mode="clip")  # the other modes make another copy
+            self._arrays[name] = new
+        self.n, self.n_ghost = n, 0
 
     def replace(self, arrays):
         """Take new owned rows for every attribute, dropping ghosts."""
@@ -141,7 +147,7 @@ class State:
         system = self.system[: self.n]
         inverse = cells_.inverse(self.cells)
         if self.n_systems == 1:
-            return (x - self.origin[0]) @ inverse[0]
+            return (x - self.origin[0] if self.origin.any() else x) @ inverse[0]
         return np.einsum("ni,nij->nj", x - self.origin[system], inverse[system])
 
     def unwrapped(self):

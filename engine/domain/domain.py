@@ -83,7 +83,8 @@ class Domain:
         self.rebuilds = 0
         self.neighbors: Neighbors | None = None
         self.halo: Halo | None = None
-        self._reference = None  # (n_all, 3) positions at the last rebuild
+        self._reference = None  # (n_all, 3) positions at the last rebuild, a view of
+        self._room = np.empty((0, 3))
         self._cells = None
         self.moved = None  # Å², how far an operator that has looked found atoms from `start`; good for the next refresh only
 
@@ -183,7 +184,8 @@ class Domain:
         state.permute(bin_atoms(x, state.system[: state.n], state.n_systems, size).order)
 
     def _connect(self):
-        """Find ghosts, fill them, and start new lists."""
+        """Find ghosts, fill them, and start new lists; the old ones go first."""
+        self.neighbors = None
         state, n, comm = self.state, self.state.n, self.state.comm
         margin = (self.cutoff + self.skin) / cells_.heights(state.cells)
         fractional, system = state.fractional(), state.system[:n]
@@ -207,7 +209,11 @@ class Domain:
             if attribute.ghosts and name != "positions":
                 self.halo.forward(getattr(state, name))
         self.halo.forward_positions(state)
-        self._reference = state.positions.copy()
+        if self._room.shape[0] < state.n_all:  # not made anew each time: the old one would still be there
+            self._reference = self._room = None
+            self._room = np.empty((state.n_all + state.n_all // 16, 3))
+        self._reference = self._room[: state.n_all]
+        self._reference[:] = state.positions
         self._cells = state.cells.copy()
         self.neighbors = Neighbors(state, self.halo, self._reference, self.skin)
 

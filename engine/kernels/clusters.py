@@ -20,6 +20,7 @@ from engine.kernels.specialize import specialize
 from engine.kernels.team import ALONE
 
 FAR = 1.0e4     # Å below all atoms, where the points of empty lanes begin
+ROOM = 24       # neighbors of a block that there is room for at first
 
 
 @dataclass
@@ -156,7 +157,7 @@ def _fill(begin, end, x, role, n, tags, low, radius, counts, first, bin_start, o
     """Of columns begin … end − 1, put atoms into lanes and points into empty ones; bounding boxes (6, clusters) and what
     else a search needs."""
     bins, systems = first[counts.shape[0]], counts.shape[0]
-    corner = low.min() - FAR
+    corner, tagged = low.min() - FAR, lane_tags.shape[0] > 0
     kind = s = 0
     for c in range(begin, end):
         while s + 1 < systems and c >= column_first[kind, s + 1] or s + 1 == systems and kind == 0 and c >= column_first[1, 0]:
@@ -171,7 +172,9 @@ def _fill(begin, end, x, role, n, tags, low, radius, counts, first, bin_start, o
             for lane in range(width):
                 k, o = j * width + lane, j * 3 * width + lane
                 if p == last:
-                    rows[k] = lane_tags[k] = -1
+                    rows[k] = -1
+                    if tagged:
+                        lane_tags[k] = -1
                     packed[o] = corner - 3.0 * radius * (k % 1000)
                     packed[o + width] = corner - 3.0 * radius * (k // 1000)
                     packed[o + 2 * width] = corner
@@ -179,12 +182,10 @@ def _fill(begin, end, x, role, n, tags, low, radius, counts, first, bin_start, o
                 i = order[p]
                 p += 1
                 rows[k] = i
-                lane_tags[k] = tags[i]
-                if i >= n:
-                    if role[i - n] == BY_TAG_ROLE:
-                        by_tag[j] = True
-                    else:
-                        lane_tags[k] = COUNTED_TAG
+                if tagged:
+                    counted = i >= n and role[i - n] != BY_TAG_ROLE
+                    by_tag[j] |= i >= n and not counted
+                    lane_tags[k] = COUNTED_TAG if counted else tags[i]
                 for d in range(3):
                     packed[o + d * width] = x[i, d]
                     box[2 * d, j] = min(box[2 * d, j], x[i, d])
@@ -192,12 +193,17 @@ def _fill(begin, end, x, role, n, tags, low, radius, counts, first, bin_start, o
 
 
 class ClusterBuilder:
-    """Makes Clusters at every rebuild, in buffers that it keeps: what it returned before is then no longer valid."""
+    """Makes Clusters at every rebuild, in buffers that it keeps: what it returned before is then no longer valid.
+
+    What only the search needs is let go when it is done: for large systems it is as much as forces and pruned lists, which
+    are not there while it runs.
+    """
 
     def __init__(self, width):
         self.width = width
         self._search = specialize(clusters_search, WIDTH=width).search
         self._buffers = {}
+        self._room = ROOM, 2.0  # neighbors of a block without and with a mask
 
     def _buffer(self, name, shape, dtype):
         """An uninitialised array with room for `shape`, kept from build to build."""
@@ -216,26 +222,26 @@ class ClusterBuilder:
         size, counts = np.empty((n_systems, 3)), np.empty((n_systems, 3), np.int64)
         first = np.zeros(n_systems + 1, np.int64)
         _grid(low, high, number, radius, width, size, counts, first)
-        bin_of, order = buffer("bin_of", len(x), np.int64), buffer("order", len(x), np.int64)
-        bin_start = buffer("bin_start", 2 * first[-1] + 1, np.int64)
-        bin_start[:] = 0
+        bin_of, order, bin_start = np.empty(len(x), np.int32), np.empty(len(x), np.int32), np.zeros(2 * first[-1] + 1, np.int32)
         _assign(x, system, n, role, low, size, counts, first, bin_of, bin_start)
         _sort(bin_of, bin_start, order)
+        del bin_of
         column_first = np.zeros((2, n_systems), np.int64)
         columns = 2 * int((counts[:, 0] * counts[:, 1]).sum())
-        column_start = buffer("column_start", columns + 1, np.int64)
+        column_start = np.empty(columns + 1, np.int64)
         owned, total = _columns(counts, first, bin_start, width, column_first, column_start)
         rows, packed = buffer("rows", total * width, np.int32), buffer("packed", total * 3 * width, np.float64)
-        lane_tags, filled = buffer("lane_tags", total * width, np.int64), buffer("filled", total, np.int64)
-        system_of, by_tag = buffer("system_of", total, np.int64), buffer("by_tag", total, np.bool_)
-        column_of = buffer("column_of", total, np.int64)
-        box = buffer("box", (6, total + PAD), np.float64)
+        system_of = buffer("system_of", total, np.int32)
+        tagged = bool((role == BY_TAG_ROLE).any())
+        lane_tags = np.empty(total * width if tagged else 0, np.int64)
+        filled, column_of, by_tag = np.empty(total, np.int32), np.empty(total, np.int32), np.empty(total, np.bool_)
+        box = np.empty((6, total + PAD))
         team(_fill, team.cuts(columns), x, role, n, tags, low, radius, counts, first, bin_start, order, width, column_first,
              column_start, rows, packed, lane_tags, filled, system_of, column_of, by_tag, box)
         blocks = owned * width // BLOCK
         starts = buffer("starts", (4, blocks), np.int64)
         cuts = team.cuts(blocks)
-        room, mask_room = 64 * blocks // team.size + 64, 2 * blocks // team.size + 64
+        room, mask_room = (int(entries * blocks / team.size) + 64 for entries in self._room)
         while True:     # a segment of the lists for each thread
             neighbors = buffer("neighbors", team.size * (room + 1), np.int32)
             mask_neighbors = buffer("mask_neighbors", team.size * mask_room, np.int32)
@@ -250,5 +256,6 @@ class ClusterBuilder:
             if found <= room and mask_found <= mask_room:
                 break
             room, mask_room = max(room, int(found)), max(mask_room, int(mask_found))
+            self._room = 1.1 * room * team.size / blocks, 1.1 * mask_room * team.size / blocks
         return Clusters(width, total, owned, rows, system_of, packed, starts[0], starts[1], neighbors, starts[2], starts[3],
                         mask_neighbors, masks)

@@ -7,6 +7,7 @@ The virial needs no kernel of its own: ghosts carry their own forces, so W_ab = 
 atoms, taken where forces are handed back.
 """
 import inspect
+import weakref
 
 import numpy as np
 from numba import njit
@@ -166,9 +167,9 @@ def generate(names, width, mixed, species, energy, pair=1):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pack(begin, end, x, rows, width, centres, packed, reference, farthest):
+def _pack(begin, end, x, rows, width, centres, packed, farthest):
     """Positions into lanes, relative to the clusters' centres (clusters, 3) if there are any; in farthest[0] how far,
-    squared, an atom is at most from its place in `reference`."""
+    squared, an atom is at most from where it was."""
     relative = centres.shape[0] > 0
     flat, w, most = x.ravel(), np.uint64(width), 0.0
     cx = cy = cz = 0.0
@@ -180,8 +181,8 @@ def _pack(begin, end, x, rows, width, centres, packed, reference, farthest):
             if row >= 0:
                 i, o = THREE * np.uint64(row), cluster * THREE * w + lane
                 px, py, pz = flat[i] - cx, flat[i + ONE] - cy, flat[i + TWO] - cz
+                dx, dy, dz = px - packed[o], py - packed[o + w], pz - packed[o + TWO * w]
                 packed[o], packed[o + w], packed[o + TWO * w] = px, py, pz
-                dx, dy, dz = px - reference[o], py - reference[o + w], pz - reference[o + TWO * w]
                 d2 = dx * dx + dy * dy + dz * dz
                 if d2 > most:
                     most = d2
@@ -288,9 +289,9 @@ class ClusterDriver:
         self.pair = 2 if self.mixed and 2 * self.width <= register_bits() // 32 else 1
         self._prune = specialize(clusters_prune, WIDTH=self.width, MIXED=self.mixed, PAIR=self.pair).prune
         self._kept = np.zeros(0, np.int32)
-        self._made = self._made_for = None
+        self._made, self._made_for = None, lambda: None
         self._compiled = {}
-        self._forces = self._relative = self._reference = np.zeros(0)
+        self._forces = self._relative = np.zeros(0)
         self._centres = np.zeros((0, 3), np.float32)
 
     def driver(self, energy):
@@ -301,21 +302,24 @@ class ClusterDriver:
         return self._compiled[energy]
 
     def clusters(self, atoms, neighbors, halo, team=ALONE):
-        """The cluster pairs of this rebuild, with the species of each lane and, in mixed precision, the centres.
+        """The cluster pairs of this rebuild, with the species of each lane if there are several and, in mixed precision, the
+        centres.
 
         Buffers are the driver's: a potential that serves two simulations in turns makes its clusters anew each time.
         """
-        if self._made_for is not neighbors:
+        if self._made_for() is not neighbors:
+            self._forces, self._kept = np.zeros(0), np.zeros(0, np.int32)  # room for the search
             clusters = self._builder.build(neighbors.reference, atoms.n, atoms.system, atoms.n_systems, atoms.tags,
                                            ghost_roles(halo), self.cutoff + neighbors.skin, team)
             if len(atoms.exclusions):
                 clusters_exclude.clear(clusters, neighbors.excluded(), atoms.n_all)
-            self._pruned = False
+            self._pruned, self._moved = False, 0.0
             if self.mixed:
                 self._centres = np.empty((clusters.n_clusters, 3), np.float32)
                 self._relative = np.empty(len(clusters.packed), np.float32)
                 team(_centre, team.cuts(clusters.n_clusters), clusters.packed, self.width, SNAP, self._centres, self._relative)
-            self._made, self._made_for = (clusters, clusters.lanes_of(atoms.species)), neighbors
+            kinds = clusters.lanes_of(atoms.species) if self.types > 1 else np.zeros(0, np.int32)
+            self._made, self._made_for = (clusters, kinds), weakref.ref(neighbors)  # its arrays go when it goes
         return self._made
 
     def compute(self, atoms, neighbors, halo, needs, out, inputs=()):
@@ -326,7 +330,7 @@ class ClusterDriver:
         packed = self._relative if self.mixed else clusters.packed
         self._follow(team, clusters, packed, x, neighbors.skin)
         if self._forces.size < team.size * len(packed):
-            self._forces = np.empty(team.size * (len(packed) + len(packed) // 8))
+            self._forces = np.empty(team.size * len(packed))
         forces = self._forces[:team.size * len(packed)].reshape(team.size, len(packed))
         energy = bool(needs & {"energy", "atom_energy"})
         energies = np.empty((team.size, len(rows) if energy else 0))
@@ -346,20 +350,16 @@ class ClusterDriver:
 
     def _follow(self, team, clusters, packed, x, skin):
         """Pack the present positions, and prune the list again if that is due."""
-        if len(self._reference) != len(packed):
-            self._reference = np.empty_like(packed)
         moved2 = np.zeros((team.size, 1))
-        team(_pack, team.cuts(clusters.n_clusters), x, clusters.rows, self.width, self._centres, packed, self._reference,
-             private=(moved2,))
-        ahead = REACH * skin
-        if self._pruned and 4.0 * moved2.max() <= ahead * ahead:
+        team(_pack, team.cuts(clusters.n_clusters), x, clusters.rows, self.width, self._centres, packed, private=(moved2,))
+        ahead, margin = REACH * skin, 1e-4 if self.mixed else 1e-9      # for the rounding of distances
+        self._moved += np.sqrt(moved2.max()) + 0.01 * margin
+        if self._pruned and 2.0 * self._moved <= ahead:
             return
-        if len(self._kept) < len(clusters.neighbors):
-            self._kept = np.empty(len(clusters.neighbors), np.int32)
-        self._kept_stop = np.empty(clusters.n_blocks, np.int64)
-        margin = 1e-4 if self.mixed else 1e-9       # for the rounding of distances
+        if not len(self._kept):
+            self._kept = np.empty(clusters.stop.max(initial=0), np.int32)
+        self._kept_stop = np.empty(clusters.n_blocks, clusters.stop.dtype)
         team(self._prune, team.balanced(clusters.start, clusters.stop), packed, self._centres, clusters.start, clusters.stop,
              clusters.neighbors, self.cutoff + ahead + margin, self._kept, self._kept_stop)
         self._block_cuts = team.balanced(clusters.start, self._kept_stop)
-        self._reference[:] = packed
-        self._pruned = True
+        self._moved, self._pruned = 0.0, True

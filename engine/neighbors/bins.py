@@ -75,9 +75,8 @@ def bin_atoms(positions, system, n_systems, size, per_atom=4.0, height=1.0):
         sizes[crowded] *= 1.5
     width = np.maximum(extent / counts, 1e-9) * (1 + 1e-12)
     first = np.concatenate([[0], np.cumsum(counts.prod(1))])
-    start = np.zeros(first[-1] + 1, np.int64)
-    bin_of = np.empty(len(positions), np.int64)
-    order = np.empty(len(positions), np.int64)
+    start = np.zeros(first[-1] + 1, np.int32)
+    bin_of, order = np.empty(len(positions), np.int32), np.empty(len(positions), np.int64)
     _assign(positions, system, low, counts, width, first, bin_of, start)
     _scatter(bin_of, start, order)
     return Bins(low, counts, width, first, start, order, bin_of)
