@@ -30,7 +30,7 @@ from engine.contracts import Output
 from engine.errors import InputError
 from potentials.coulomb.pme import CoulombPME
 
-FINE, ORDER = 0.5, 8  # mesh and splines: 1e-6 of the forces, whatever the charges are
+FINE, ORDER = 0.4, 8  # mesh and splines: 1e-6 of the forces, whatever the charges are
 OPEN = "latent charges are summed over a periodic lattice, and {} is open in at least one direction; give it a cell with " \
        "vacuum there"
 

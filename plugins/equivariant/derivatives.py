@@ -48,13 +48,13 @@ def _charged(model, parameters, vectors, neighbours, species, around, system, sy
 
     def total(v, x):
         each, charges = functional_call(model, parameters, (v, species, around, neighbours))
-        far, far_virial = lattice_sum.energy(charges, x, *lattice, system, model.description, virial)
-        return each.sum() + far.sum(), (each, far, far_virial)
+        far, *far_virial = lattice_sum.energy(charges, x, *lattice, system, model.description, virial)
+        return each.sum() + far.sum(), (each, far, *far_virial)
 
-    (g, slope), (each, far, far_virial) = grad(total, argnums=(0, 1), has_aux=True)(vectors, positions)
+    (g, slope), (each, far, *far_virial) = grad(total, argnums=(0, 1), has_aux=True)(vectors, positions)
     forces, w = scatter(g, vectors, neighbours, system, systems, virial)
     energy = _sum(each, system, systems) + far.double()
-    return energy, forces - slope, w + far_virial if virial else None, each
+    return energy, forces - slope, w + far_virial[0] if virial else None, each
 
 
 def _sum(each, system, systems):

@@ -65,7 +65,7 @@ class Lattice:
 
 
 def energy(charges, positions, waves, green, system, d, virial=True):
-    """(S,) eV and virial (S, 3, 3) or None of charges (A,) e; system (A,) is S for rows that are none."""
+    """(S,) eV and, if asked for, virial (S, 3, 3) of charges (A,) e; system (A,) is S for rows that are none."""
     systems = len(green)
 
     def sums(values):
@@ -79,7 +79,7 @@ def energy(charges, positions, waves, green, system, d, virial=True):
     own = units.coulomb / (math.sqrt(2.0 * math.pi) * d.smearing)
     total = each.sum(1) - own * sums(charges.square())[:systems]
     if not virial:
-        return total, None
+        return (total,)
     k2 = waves.square().sum(-1)
     slope = torch.where(k2 > 0, -2.0 * (1.0 / k2.clamp(min=1e-12) + 0.5 * d.smearing**2), torch.zeros_like(k2))
     w = torch.einsum("sk,ska,skb->sab", each * slope, waves, waves)

@@ -29,7 +29,7 @@ class Equivariant(Potential):
     model : the folder that ``engine train`` or ``engine convert`` wrote; backend : "kernel" (Numba, local models on
     a CPU), "compiled" (torch, ahead of time), "torch" (eager), or the best of those that can run it; package : a folder
     of ``engine compile --output``, native code that runs only with trust = true; device : "cpu" or "cuda", for torch
-    spacing : Å, of the mesh on which latent charges act on each other, where the model has them; half of their smearing
+    spacing : Å, of the mesh on which latent charges act on each other, where the model has them; 0.4 of their smearing
     if not given, which is good to about 1e-6 of the forces
     """
 
