@@ -15,6 +15,7 @@ import numpy as np
 from engine.contracts import Capabilities, Potential
 from engine.kernels import compiled
 from engine.kernels.pair_clusters import ClusterDriver
+from engine.kernels.team import team_for
 
 PER_ATOM_INPUTS = {"q": "charges"}
 
@@ -25,9 +26,10 @@ from numba import njit
 f = njit(inline="always", error_model="numpy")(pair)
 
 
-@njit(cache=True, error_model="numpy")
-def compute(x, species, system, n, offsets, indices, cutoff2, table, {inputs}forces, energy, virial, atom_energy, atom_virial):
-    for i in range(n):
+@njit(cache=True, nogil=True, error_model="numpy")
+def compute(begin, end, x, species, system, offsets, indices, cutoff2, table, {inputs}forces, energy, virial, atom_energy,
+            atom_virial):
+    for i in range(begin, end):
         xi, yi, zi, si = x[i, 0], x[i, 1], x[i, 2], species[i]
         fx = fy = fz = 0.0
         {start}
@@ -90,7 +92,10 @@ def driver(function, needs):
     return compiled.load(source, {"pair": function}, f"pair_{function.__name__}").compute, atoms
 
 
-NONE1, NONE3 = np.zeros(1), np.zeros((1, 3, 3))
+def targets(out, needs):
+    """(forces, energy, virial, atom_energy, atom_virial) of an output, with small arrays for those that nobody wants."""
+    empty = {"energy": (1,), "virial": (1, 3, 3), "atom_energy": (1,), "atom_virial": (1, 3, 3)}
+    return out.forces, *(getattr(out, name) if name in needs else np.zeros(shape) for name, shape in empty.items())
 
 
 class PairPotential(Potential):
@@ -136,11 +141,6 @@ class PairPotential(Potential):
             self._drivers[wanted] = driver(self.function, wanted)
         compute, _ = self._drivers[wanted]
         csr = neighbors.half(float(self._cutoffs.max()))
-        compute(
-            atoms.positions, atoms.species, atoms.system, atoms.n, csr.offsets, csr.indices,
-            self._cutoffs**2, self._table, *values, out.forces,
-            out.energy if "energy" in needs else NONE1,
-            out.virial if "virial" in needs else NONE3,
-            out.atom_energy if "atom_energy" in needs else NONE1,
-            out.atom_virial if "atom_virial" in needs else NONE3,
-        )
+        team = team_for(atoms.n)
+        team.add_up(compute, team.balanced(csr.offsets[:-1], csr.offsets[1:]), atoms.positions, atoms.species, atoms.system,
+                    csr.offsets, csr.indices, self._cutoffs**2, self._table, *values, into=targets(out, needs))

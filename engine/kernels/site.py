@@ -16,7 +16,9 @@ import numpy as np
 
 from engine.contracts import Capabilities, Potential
 from engine.kernels import compiled
+from engine.kernels.pair import targets
 from engine.kernels.site_lanes import LanesDriver
+from engine.kernels.team import team_for
 
 SOURCE = '''
 import numpy as np
@@ -25,13 +27,13 @@ from numba import njit
 site = njit(error_model="numpy")(function)
 
 
-@njit(cache=True, error_model="numpy")
-def compute(x, species, system, n, offsets, indices, room, cutoff2, parameters, forces, energy, virial, atom_energy,
-            atom_virial, want_energy, want_virial, want_atom_energy, want_atom_virial):
+@njit(cache=True, nogil=True, error_model="numpy")
+def compute(begin, end, x, species, system, offsets, indices, room, cutoff2, parameters, want_energy, want_virial,
+            want_atom_energy, want_atom_virial, forces, energy, virial, atom_energy, atom_virial):
     vectors, gradient = np.empty((room, 3)), np.empty((room, 3))
     distances, kinds, rows = np.empty(room), np.empty(room, np.int64), np.empty(room, np.int64)
     w = np.zeros((3, 3))
-    for i in range(n):
+    for i in range(begin, end):
         count, si = 0, species[i]
         for k in range(offsets[i], offsets[i + 1]):
             j = indices[k]
@@ -66,9 +68,6 @@ def compute(x, species, system, n, offsets, indices, room, cutoff2, parameters, 
                     for b in range(3):
                         atom_virial[rows[k], a, b] -= vectors[k, a] * gradient[k, b]
 '''
-
-NONE1, NONE3 = np.zeros(1), np.zeros((1, 3, 3))
-
 
 class SitePotential(Potential):
     """Base of site potentials. Subclasses are dataclasses with
@@ -111,11 +110,8 @@ class SitePotential(Potential):
             self._driver = compiled.load(SOURCE, {"function": function}, f"site_{function.__name__}").compute
         csr = neighbors.full(self._cutoff)
         room = int(np.diff(csr.offsets).max(initial=0))
-        self._driver(
-            atoms.positions, atoms.species, atoms.system, atoms.n, csr.offsets, csr.indices, room, self._cutoff2,
-            self._parameters, out.forces,
-            out.energy if "energy" in needs else NONE1, out.virial if "virial" in needs else NONE3,
-            out.atom_energy if "atom_energy" in needs else NONE1,
-            out.atom_virial if "atom_virial" in needs else NONE3,
-            "energy" in needs, "virial" in needs, "atom_energy" in needs, "atom_virial" in needs,
-        )
+        wanted = [name in needs for name in ("energy", "virial", "atom_energy", "atom_virial")]
+        team = team_for(atoms.n)
+        team.add_up(self._driver, team.balanced(csr.offsets[:-1], csr.offsets[1:]), atoms.positions, atoms.species,
+                    atoms.system, csr.offsets, csr.indices, room, self._cutoff2, self._parameters, *wanted,
+                    into=targets(out, needs))

@@ -80,13 +80,15 @@ class Team:
         return cuts
 
     def add_up(self, kernel, cuts, *shared, into):
-        """Call a kernel that adds to one private array, and add what all members found to `into`."""
+        """Call a kernel that adds to private arrays, and add what all members found to `into`, one array or several."""
+        into = into if isinstance(into, tuple) else (into,)
         if self.size == 1:
-            self(kernel, cuts, *shared, private=(into[None],))
+            self(kernel, cuts, *shared, private=tuple(a[None] for a in into))
             return
-        parts = np.zeros((self.size, *into.shape))
-        self(kernel, cuts, *shared, private=(parts,))
-        into += parts.sum(0)
+        parts = tuple(np.zeros((self.size, *a.shape)) for a in into)
+        self(kernel, cuts, *shared, private=parts)
+        for array, part in zip(into, parts, strict=True):
+            array += self.total(part)
 
     def total(self, parts):
         """Sums over members of parts (size, ...), in parts[0]."""

@@ -15,11 +15,11 @@ import numpy as np
 
 from engine.contracts import Capabilities, Potential
 from engine.errors import InputError, nearest
+from engine.kernels.pair import targets
+from engine.kernels.team import team_for
 from potentials.eam import kernels
 from potentials.eam.kernels_driver import FastPasses
 from potentials.eam.tables import Tables, hermite
-
-NONE1, NONE3 = np.zeros(1), np.zeros((1, 3, 3))
 
 
 class EmbeddedAtom(Potential):
@@ -62,17 +62,14 @@ class EmbeddedAtom(Potential):
             return
         csr = neighbors.half(self._cutoff)
         x, species, system, n = atoms.positions, atoms.species, atoms.system, atoms.n
-        cutoff2 = self._cutoff**2
         rho, slope = np.zeros(atoms.n_all), np.empty(atoms.n_all)
-        energy, want_energy = (out.energy, True) if "energy" in needs else (NONE1, False)
-        virial, want_virial = (out.virial, True) if "virial" in needs else (NONE3, False)
-        atom_energy, want_atom = (out.atom_energy, True) if "atom_energy" in needs else (NONE1, False)
-        atom_virial, want_atom_virial = (out.atom_virial, True) if "atom_virial" in needs else (NONE3, False)
-        kernels.densities(x, species, n, csr.offsets, csr.indices, cutoff2, self._per_r, self._f, rho)
+        _, energy, _, atom_energy, _ = into = targets(out, needs)
+        wanted = want_energy, _, want_atom, _ = [name in needs for name in ("energy", "virial", "atom_energy", "atom_virial")]
+        team = team_for(n)
+        cuts, pairs = team.balanced(csr.offsets[:-1], csr.offsets[1:]), (csr.offsets, csr.indices, self._cutoff**2, self._per_r)
+        team.add_up(kernels.densities, cuts, x, species, *pairs, self._f, into=rho)
         halo.reverse(rho)
-        kernels.embed(0, n, rho, species, system, self._per_rho, self._F, slope, atom_energy, want_energy, want_atom, energy)
+        team.add_up(kernels.embed, team.cuts(n), rho, species, system, self._per_rho, self._F, slope, atom_energy, want_energy,
+                    want_atom, into=energy)
         halo.forward(slope)
-        kernels.forces(
-            x, species, system, n, csr.offsets, csr.indices, cutoff2, self._per_r, self._f, self._rphi, slope,
-            out.forces, energy, virial, atom_energy, atom_virial, want_energy, want_virial, want_atom, want_atom_virial,
-        )
+        team.add_up(kernels.forces, cuts, x, species, system, *pairs, self._f, self._rphi, slope, *wanted, into=into)

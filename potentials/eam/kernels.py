@@ -8,11 +8,11 @@ def _spline(c, p):
     return ((c[3] * p + c[2]) * p + c[1]) * p + c[0]
 
 
-@njit(cache=True, error_model="numpy")
-def densities(x, species, n, offsets, indices, cutoff2, per_r, f, rho):
+@njit(cache=True, nogil=True, error_model="numpy")
+def densities(begin, end, x, species, offsets, indices, cutoff2, per_r, f, rho):
     """Add to rho (n_all,); f (T, T, n_r − 1, 4) spline records."""
     last = f.shape[2] - 1
-    for i in range(n):
+    for i in range(begin, end):
         xi, yi, zi, si = x[i, 0], x[i, 1], x[i, 2], species[i]
         total = 0.0
         for k in range(offsets[i], offsets[i + 1]):
@@ -46,14 +46,14 @@ def embed(begin, end, rho, species, system, per_rho, F, slope, atom_energy, want
             atom_energy[i] += e
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def forces(
-    x, species, system, n, offsets, indices, cutoff2, per_r, f, rphi, slope, force, energy, virial, atom_energy,
-    atom_virial, want_energy, want_virial, want_atom, want_atom_virial,
+    begin, end, x, species, system, offsets, indices, cutoff2, per_r, f, rphi, slope, want_energy, want_virial, want_atom,
+    want_atom_virial, force, energy, virial, atom_energy, atom_virial,
 ):
     """Pair and embedding forces from dF/dρ of owned atoms and ghosts; energies and virials as asked."""
     last = f.shape[2] - 1
-    for i in range(n):
+    for i in range(begin, end):
         xi, yi, zi, si = x[i, 0], x[i, 1], x[i, 2], species[i]
         fx = fy = fz = es = 0.0
         wxx = wyy = wzz = wyz = wxz = wxy = 0.0

@@ -46,7 +46,7 @@ def plain(function, cutoffs, table, state, domain, values, needs=NEEDS):
     out.reset(needs, state.n_all, state.n_systems)
     compute, _ = pair.driver(function, needs - {"forces"})
     csr = domain.neighbors.half(float(cutoffs.max()))
-    compute(state.positions, state.species, state.system, state.n, csr.offsets, csr.indices, cutoffs**2, table, *values,
+    compute(0, state.n, state.positions, state.species, state.system, csr.offsets, csr.indices, cutoffs**2, table, *values,
             out.forces, out.energy, out.virial, out.atom_energy, np.zeros((1, 3, 3)))
     return finish(out, domain)
 

@@ -9,6 +9,7 @@ from ase.build import bulk
 from numba import njit
 
 from engine.kernels import compiled, team
+from engine.kernels.site import SitePotential
 from engine.parallel import Serial, cores, share_cores
 from engine.simulation import Simulation
 from integrators.langevin import Langevin
@@ -134,6 +135,46 @@ def test_a_run_on_several_threads(potential, species, a):
         assert first[0].tobytes() == again[0].tobytes() and first[1] == again[1]
         assert np.abs(first[0] - alone[0]).max() < 1e-8
         assert first[1] == pytest.approx(alone[1], abs=1e-8)
+
+
+def products(kind, count, vectors, distances, kinds, parameters, gradient):
+    """Σ over pairs of bonds of their products, another strength for each species in the middle."""
+    energy = 0.0
+    for j in range(count):
+        for k in range(j):
+            for d in range(3):
+                energy += parameters[kind] * vectors[j, d] * vectors[k, d]
+                gradient[j, d] += parameters[kind] * vectors[k, d]
+                gradient[k, d] += parameters[kind] * vectors[j, d]
+    return energy
+
+
+class Products(SitePotential):
+    site = staticmethod(products)
+
+    def parameters(self, species_names):
+        return np.full((len(species_names),) * 2, 3.0), np.arange(1.0, 1.0 + len(species_names))
+
+
+@pytest.mark.parametrize("potential", [lambda: LennardJones(epsilon=0.1, sigma=2.3, cutoff=5.0), ZhouEAM, Products])
+def test_several_species_and_all_per_atom_quantities(potential):
+    """The same on any number of threads to rounding, the same bits when repeated."""
+    atoms = bulk("Cu", "fcc", a=3.62, cubic=True).repeat(4)
+    atoms.symbols[::3] = "Ni"
+    atoms.rattle(0.1, seed=1)
+    needs = frozenset({"energy", "virial", "atom_energy", "atom_virial"})
+
+    def evaluate(threads):
+        with team.using(threads):
+            sim = Simulation.from_atoms(atoms, potential(), skin=0.6)
+            sim.forces.all_levels(needs)
+            return {name: sim.forces.total(name).copy() for name in (*needs, "forces")}
+    alone = evaluate(1)
+    for threads in (2, 3):
+        first, again = evaluate(threads), evaluate(threads)
+        for name, value in alone.items():
+            assert first[name].tobytes() == again[name].tobytes()
+            assert np.abs(first[name] - value).max() < 1e-11 * np.abs(value).max(), name
 
 
 def test_a_tuned_skin_changes_nothing_but_rounding_and_survives_a_restart():
