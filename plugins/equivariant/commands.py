@@ -37,16 +37,16 @@ def train(
 
 
 def convert(
-    checkpoint: Annotated[str, typer.Argument(help="a checkpoint of nequip-allegro (.ckpt)")],
+    checkpoint: Annotated[str, typer.Argument(help="a checkpoint of nequip or nequip-allegro (.ckpt)")],
     folder: Annotated[str, typer.Argument(help="where the model goes")],
     trust: Annotated[bool, typer.Option("--trust", help="the file is a pickle: reading it runs code from it")] = False,
-    python: Annotated[str, typer.Option("--python", help="an interpreter that has nequip and nequip-allegro")] = "",
+    python: Annotated[str, typer.Option("--python", help="an interpreter that has nequip (and nequip-allegro)")] = "",
 ):
     """Convert a foreign checkpoint into a model folder."""
     from plugins.equivariant.convert import convert as work
 
     d = work(checkpoint, folder, trust, python or None)
-    print(f"{folder}: a local model of {', '.join(d.species)}, cutoff {d.cutoff} Å, l_max {d.l_max}, {d.layers} layers")
+    print(f"{folder}: a {d.architecture} model of {', '.join(d.species)}, cutoff {d.cutoff} Å, l_max {d.l_max}, {d.layers} layers")
 
 
 def compile(

@@ -1,7 +1,7 @@
-"""Allegro checkpoints of the `nequip` family in our form: the same function, folder of safetensors and TOML.
+"""Checkpoints of the `nequip` family in our form: the same function, folder of safetensors and TOML.
 
 Their checkpoints are pickles. They are read by a separate interpreter that has their packages (`--python`), and only
-with `--trust`; what comes back are plain arrays.
+with `--trust`; what comes back are plain arrays. NequIP's are translated by ``convert_messages``, Allegro's here:
 
 | theirs | ours |
 |---|---|
@@ -26,13 +26,12 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import InputError
+from plugins.equivariant import convert_messages
 from plugins.equivariant import description as descriptions
 
 
 def read_foreign(checkpoint, trust: bool, python: str | None = None):
-    """(arrays by their names, their hyper-parameters), from a subprocess."""
-    from safetensors import safe_open
-
+    """(arrays by their names, their hyper-parameters, their message-passing layers), from a subprocess."""
     if not trust:
         raise InputError(f"{checkpoint} is a pickle, and reading it runs code from it; say --trust if you trust its source")
     if not Path(checkpoint).is_file():
@@ -46,16 +45,26 @@ def read_foreign(checkpoint, trust: bool, python: str | None = None):
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise InputError(f"{checkpoint} could not be read by {python or sys.executable}: {reason}; "
                              "an interpreter with nequip and nequip-allegro is given by --python")
-        with safe_open(output, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-            return arrays, json.loads(file.metadata()["hyper_parameters"])
+        return read_arrays(output)
 
 
-def translate(arrays: dict, hyper: dict) -> tuple[descriptions.Description, dict[str, np.ndarray]]:
+def read_arrays(path):
+    """What ``foreign_checkpoint`` wrote."""
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+        about = file.metadata()
+    return arrays, json.loads(about["hyper_parameters"]), json.loads(about["layers"])
+
+
+def translate(arrays: dict, hyper: dict, layers=()) -> tuple[descriptions.Description, dict[str, np.ndarray]]:
     """Their arrays and hyper-parameters -> our description and arrays; what we do not have is refused by name."""
     target = hyper.get("_target_", "?")
+    if target.rsplit(".", 1)[-1] in convert_messages.TARGETS:
+        return convert_messages.translate(arrays, hyper, layers)
     if not target.endswith("AllegroModel"):
-        raise InputError(f"a checkpoint of '{target}' cannot be converted; allegro.model.AllegroModel can")
+        raise InputError(f"a checkpoint of '{target}' cannot be converted; allegro.model.AllegroModel and nequip.model.NequIPGNNModel can")
     radial = hyper["radial_chemical_embed"]
     species, channels, l_max = hyper["type_names"], hyper["num_tensor_features"], hyper["l_max"]
     features = hyper["num_scalar_features"]

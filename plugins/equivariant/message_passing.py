@@ -4,7 +4,7 @@
 |---|---|
 | h⁰_i = embedding of Z_i | ``start``, (A, channels, 1) 0e |
 | m_i = Σ_j R(r_ij) ⊙ (h_j ⊗ Y(r̂_ij)) / √n | ``Interaction.messages``, paths as in the paper's eq. 7 |
-| h' = gate(W m + W_Z h) | ``Interaction.forward``, W_Z one matrix for each species (self-connection) |
+| h' = gate(W m + W_Z h) | ``Interaction.forward``, W_Z one matrix for each species (self-connection); silu, and tanh for 0o |
 | E_i = σ(Z_i) W₂ W₁ h_i + µ(Z_i) | ``finish`` (without µ) |
 | q_i, from a second column of W₂ | ``blocks.Latent`` |
 
@@ -24,7 +24,7 @@ from plugins.equivariant.angular import wigner_3j
 from plugins.equivariant.blocks import Latent, Linear, Network, bessel, envelope, harmonics
 from plugins.equivariant.description import Description
 
-SILU_GAIN = 1.6765  # 1/√<silu(x)²> for a normal x
+SILU_GAIN, TANH_GAIN = 1.6765, 1.5925  # 1/√<f(x)²> for a normal x
 
 
 def dims(irreps):
@@ -65,7 +65,8 @@ class Interaction(nn.Module):
         self.radial = Network(d.bessel, len(self.paths) * d.channels, d.latent_depth, d.latent_width)
         self.before = nn.ModuleList(Linear(d.channels, d.channels) for _ in irreps_in)
         count = [sum(path[2] == c for path in self.paths) for c in range(len(irreps_out))]
-        gates = d.channels * (len(irreps_out) - 1)
+        self.gated = [c for c, (l, _) in enumerate(irreps_out) if l > 0]
+        gates = d.channels * len(self.gated)
         self.after = nn.ModuleList(Linear(n * d.channels, d.channels + (gates if c == 0 else 0))
                                    for c, n in enumerate(count))
         species = len(d.species)
@@ -104,7 +105,11 @@ class Interaction(nn.Module):
         scalars, gates = outputs[0][:, :u], outputs[0][:, u:]
         result = [nn.functional.silu(scalars) * SILU_GAIN]
         for c in range(1, len(outputs)):
-            result.append(outputs[c] * nn.functional.silu(gates[:, u * (c - 1):u * c]) * SILU_GAIN)
+            if c in self.gated:
+                k = self.gated.index(c)
+                result.append(outputs[c] * nn.functional.silu(gates[:, u * k:u * (k + 1)]) * SILU_GAIN)
+            else:  # 0o: an odd function of it
+                result.append(torch.tanh(outputs[c]) * TANH_GAIN)
         return torch.cat(result, -1)
 
 
