@@ -2,10 +2,15 @@
 
     python -m benchmarks.ranks [--cells 20 40] [--only lennard-jones] [--steps N]
 
-The same configuration, skin and rebuild schedule for all; the contestants (ours and LAMMPS's, on one core and on two)
-take turns, in short rounds of which the fastest counts: other work on a machine only adds (how far the median of the
-rounds is above the fastest says how much there was). Communication is what a rank spends in exchanging, packing, migration
-and new plans included, and in waiting for the other: LAMMPS's ``Comm`` section; ours counts the same, and the rebuild vote.
+The same configuration, skin and rebuild schedule for all; the contestants take turns, in short rounds of which the fastest
+counts: other work on a machine only adds (how far the median of the rounds is above the fastest says how much there was).
+They are ours and LAMMPS's on one core, on two by ranks, and two copies of the run on one core at the same time, one on each:
+these share caches and memory and nothing else, so that half of what they need is what two ranks would at best.
+
+What communication costs is said in two ways. Accounts: what a rank spends in exchanging, packing, migration and new plans
+included, and in waiting for the other. LAMMPS's is its ``Comm`` section, which leaves out the two exchanges inside an
+embedded-atom potential (they are in ``Pair``); ours counts everything, and says how much of it was inside the potential.
+Clocks: a step on two ranks less half a step of the two copies, the same for both programs; what ranks compute twice is in it.
 The floor is the latency of the messages of a step and their bytes over the bandwidth of memory copies, both measured here
 between the same two processes.
 """
@@ -24,10 +29,18 @@ from benchmarks import matter
 from benchmarks.cases import cores
 from benchmarks.ours import Engine
 from benchmarks.race import lammps_lines
+from benchmarks.two_cores import Both
 from benchmarks.worker import Contestant, Lammps
 
 HERE = Path(__file__).parent
 CASES = {"lennard-jones": matter.lennard_jones, "copper": matter.copper}
+LINE = """{case} {atoms} atoms
+  ours   {ours_ms[0]:.3f} -> {ours_ms[1]:.3f} ms a step, efficiency {efficiency:.3f} (two copies {at_best:.3f})
+  LAMMPS {lammps_ms[0]:.3f} -> {lammps_ms[1]:.3f} ms a step, efficiency {lammps_efficiency:.3f} (two copies {lammps_at_best:.3f})
+  accounts: {communication_us:.0f} us ({inside_us:.0f} inside the potential), LAMMPS {lammps_communication_us:.0f}
+  floor {floor_us:.0f} us, {sent_kB:.0f} kB
+  beyond half of the two copies: {beyond_us:.0f} us, LAMMPS {lammps_beyond_us:.0f}; imbalance {imbalance:.3f}; medians up to \
+{median_over_fastest:.2f} times the fastest"""
 
 
 class RankLammps(Lammps):
@@ -47,16 +60,29 @@ class RankLammps(Lammps):
 class Ranks(Engine):
     """Ours, with its own account of communication, and what it cannot be less than. Orders: run, forces, floor."""
 
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        comm, potential = self.simulation.comm, self.simulation.potentials["potential"]
+        compute = potential.compute
+
+        def watched(*given):
+            busy = comm.busy
+            compute(*given)
+            self.inside += comm.busy - busy
+
+        potential.compute, self.inside = watched, 0.0
+
     def run(self, steps):
         simulation, comm = self.simulation, self.simulation.comm
         comm.barrier()
-        busy = comm.busy
+        busy, self.inside = comm.busy, 0.0
         answer = super().run(steps)
-        return {**answer, "communication": comm.sum(comm.busy - busy) / comm.size,
+        return {**answer, "communication": comm.sum(comm.busy - busy) / comm.size, "inside": comm.sum(self.inside) / comm.size,
                 "imbalance": comm.max(simulation.state.n) * comm.size / comm.sum(simulation.state.n)}
 
     def floor(self):
-        """Seconds a step that two rounds of empty messages, a vote, and the bytes alone would take."""
+        """Seconds a step that the rounds of empty messages, a vote, and the bytes alone would take: positions out and forces
+        back; a number out and one back where the potential exchanges."""
         comm, halo = self.simulation.comm, self.simulation.domain.halo
         if halo.local:
             return {"latency": 0.0, "bytes": 0.0, "sent": 0}
@@ -76,11 +102,14 @@ class Ranks(Engine):
         for _ in range(300):
             comm.any(False)
         vote = (time.perf_counter() - vote) / 300
-        return {"latency": 2 * latency + vote, "bytes": 2 * max(whole - latency, 0.0), "sent": 2 * rows * 24}
+        within = 2 * (self.simulation.potentials["potential"].capabilities().reach == "exchanging")
+        vectors = 2 + within / 3
+        return {"latency": (2 + within) * latency + vote, "bytes": vectors * max(whole - latency, 0.0),
+                "sent": vectors * rows * 24}
 
 
-def start(matter, folder, cells, kind, count):
-    worker = Contestant(f"benchmarks.ranks:{kind}", cores(2)[:count], ranks=count)
+def start(matter, folder, cells, kind, count, first=0):
+    worker = Contestant(f"benchmarks.ranks:{kind}", cores(2)[first : first + count], ranks=count)
     if kind == "RankLammps":
         worker("make")
         worker("commands", lines=lammps_lines(matter, cells, matter.styles[0], matter.skin, True, folder / "start.data"))
@@ -104,6 +133,8 @@ def compare(name, cells, steps, rounds=12):
     atoms = len(np.load(folder / "start.npz")["x"])
     steps = steps or max(20, min(60, 1_920_000 // atoms // 20 * 20))  # whole periods of the rebuild schedule
     workers = {(kind, count): start(thing, folder, cells, kind, count) for kind in ("Ranks", "RankLammps") for count in (1, 2)}
+    for kind in ("Ranks", "RankLammps"):
+        workers[kind, "copies"] = Both(*(start(thing, folder, cells, kind, 1, k) for k in (0, 1)))
     workers["RankLammps", 1]("run", steps=0)
     workers["RankLammps", 1]("save", path=str(folder / "theirs.npz"))
     reference = np.load(folder / "theirs.npz")["f"]
@@ -126,14 +157,18 @@ def compare(name, cells, steps, rounds=12):
             worker.process.kill()
     best = {key: min(rows, key=lambda a: a["seconds"]) for key, rows in answers.items()}
     step = {key: row["seconds"] / steps for key, row in best.items()}
-    talk = {key: row["communication"] / steps for key, row in best.items()}
+    talk = {kind: best[kind, 2]["communication"] / steps for kind in ("Ranks", "RankLammps")}
+    beyond = {kind: step[kind, 2] - step[kind, "copies"] for kind in talk}
     noise = {key: median(a["seconds"] for a in rows) / best[key]["seconds"] for key, rows in answers.items()}
     efficiency = lambda kind: step[kind, 1] / step[kind, 2] / 2
     return {
         "case": name, "atoms": atoms, "ours_ms": [1e3 * step["Ranks", c] for c in (1, 2)],
         "lammps_ms": [1e3 * step["RankLammps", c] for c in (1, 2)], "efficiency": efficiency("Ranks"),
-        "lammps_efficiency": efficiency("RankLammps"), "communication_us": 1e6 * talk["Ranks", 2],
-        "lammps_communication_us": 1e6 * talk["RankLammps", 2], "floor_us": 1e6 * (floor["latency"] + floor["bytes"]),
+        "lammps_efficiency": efficiency("RankLammps"), "at_best": step["Ranks", 1] / step["Ranks", "copies"] / 2,
+        "lammps_at_best": step["RankLammps", 1] / step["RankLammps", "copies"] / 2,
+        "communication_us": 1e6 * talk["Ranks"], "inside_us": 1e6 * best["Ranks", 2]["inside"] / steps,
+        "lammps_communication_us": 1e6 * talk["RankLammps"], "beyond_us": 1e6 * beyond["Ranks"],
+        "lammps_beyond_us": 1e6 * beyond["RankLammps"], "floor_us": 1e6 * (floor["latency"] + floor["bytes"]),
         "sent_kB": floor["sent"] / 1e3, "imbalance": answers["Ranks", 2][-1]["imbalance"],
         "median_over_fastest": max(noise.values()),
     }
@@ -151,12 +186,7 @@ def main():
         for cells in given.cells:
             row = compare(name, cells, given.steps, given.rounds)
             rows.append(row)
-            print(f"{name} {row['atoms']} atoms: ours {row['ours_ms'][0]:.3f} -> {row['ours_ms'][1]:.3f} ms a step (efficiency "
-                  f"{row['efficiency']:.3f}), LAMMPS {row['lammps_ms'][0]:.3f} -> {row['lammps_ms'][1]:.3f} "
-                  f"({row['lammps_efficiency']:.3f}); communication {row['communication_us']:.0f} us, LAMMPS "
-                  f"{row['lammps_communication_us']:.0f}, floor {row['floor_us']:.0f}; imbalance {row['imbalance']:.3f}; "
-                  f"medians up to {row['median_over_fastest']:.2f} times the fastest",
-                  flush=True)
+            print(LINE.format(**row), flush=True)
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "ranks.json").write_text(json.dumps(rows, indent=1))
 

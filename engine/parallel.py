@@ -99,9 +99,10 @@ class MPI(Serial):
         self.mpi = _mpi()
         self.communicator = communicator if communicator is not None else self.mpi.COMM_WORLD
         self.rank, self.size = self.communicator.rank, self.communicator.size
-        node = self.communicator.Split_type(self.mpi.COMM_TYPE_SHARED)
-        self.node_ranks = node.size
-        node.Free()
+        self.node = self.communicator.Split_type(self.mpi.COMM_TYPE_SHARED)
+        self.node_ranks = self.node.size
+        self.neighbors = {rank: k for k, rank in enumerate(self.node.allgather(self.rank))}  # ranks of this node: place in it
+        self.window = None  # memory that they share, once it is needed: ``engine.domain.window``
         self.busy = 0.0
         self._flag = np.zeros(1, np.int32), np.zeros(1, np.int32)
 
@@ -131,11 +132,15 @@ class MPI(Serial):
 
     def any(self, flag):
         start = time.perf_counter()
-        mine, out = self._flag
-        mine[0] = bool(flag)
-        self.communicator.Allreduce(mine, out, self.mpi.MAX)
+        if self.window is not None and self.node_ranks == self.size:
+            found = self.window.any(flag)
+        else:
+            mine, out = self._flag
+            mine[0] = bool(flag)
+            self.communicator.Allreduce(mine, out, self.mpi.MAX)
+            found = bool(out[0])
         self.busy += time.perf_counter() - start
-        return bool(out[0])
+        return found
 
     def gather(self, thing, root=None):
         return self.communicator.allgather(thing) if root is None else self.communicator.gather(thing, root)
@@ -292,9 +297,14 @@ def end_all(error):
 
 
 # -- cores ---------------------------------------------------------------------------------------------------------
+def affinity():
+    """The numbers of the cores that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
 def cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(affinity())
 
 
 def share_cores(comm, threads=None) -> int:
@@ -304,7 +314,7 @@ def share_cores(comm, threads=None) -> int:
     never more than OMP_NUM_THREADS, if that is set.
     """
     if threads is None:
-        masks = comm.gather(tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (0,))
+        masks = comm.gather(tuple(sorted(affinity())))
         shared = len(set(masks)) == 1
         threads = max(1, cores() // comm.node_ranks) if shared else cores()
         threads = min(threads, int(ASKED) or threads) if ASKED.isdigit() else threads

@@ -55,8 +55,8 @@ class Simulation:
             plugins.check(potential)
             potential.precision = precision
             potential.bind(state.species_names)
-        cutoff = max([p.capabilities().cutoff for p in self.potentials.values()] + [hook.reach for hook in hooks], default=0.0)
-        self.domain = domain or Domain(state, cutoff, DEFAULT_SKIN if skin is None else skin)
+        cutoff = max([p.capabilities().cutoff for p in self.potentials.values()] + [hook.reach or 0.0 for hook in hooks], default=0.0)
+        self.domain = domain or Domain(state, cutoff, DEFAULT_SKIN if skin is None else skin, half=self._half_lists(hooks))
         self.fields = list(fields)
         self.electric = Electric(self.fields) if self.fields else None
         self.hooks, self.updaters = [plugins.check(hook) for hook in hooks], list(updaters)
@@ -72,6 +72,12 @@ class Simulation:
         self.integrator = None
         if integrator is not None:
             self.set_integrator(integrator)
+
+    def _half_lists(self, hooks):
+        """Are half lists all that anybody reads? (Of ranks the first ones would have more to do where space is open.)"""
+        kinds = {potential.capabilities().lists for potential in self.potentials.values()}
+        everybody = kinds <= {"half", "none"} and not any(hook.reach != 0.0 for hook in hooks) and not len(self.state.exclusions)
+        return everybody and (self.comm.size == 1 or bool(self.state.periodic.all()))
 
     @classmethod
     def from_atoms(cls, atoms, potentials, integrator=None, *, temperature=None, seed=0, exclusions=None, **options):
@@ -111,13 +117,13 @@ class Simulation:
         """Let a hook watch from now on, or call `watcher(simulation)` every so many steps, with `needs` fresh."""
         hook = plugins.check(watcher) if isinstance(watcher, Hook) else _Attached(watcher, every, frozenset(needs))
         self.hooks.append(hook)
-        self.widen(hook.reach)
+        self.widen(self.domain.cutoff if hook.reach is None else hook.reach)
         return watcher
 
     def widen(self, cutoff):
-        """Have ghosts and lists reach to `cutoff` Å at least."""
-        if cutoff > self.domain.cutoff:
-            self.domain.cutoff = float(cutoff)
+        """Have ghosts and lists of all kinds reach to `cutoff` Å at least."""
+        if cutoff > self.domain.cutoff or (cutoff and self.domain.half):
+            self.domain.cutoff, self.domain.half = max(float(cutoff), self.domain.cutoff), False
             self.domain.invalidate()
             self.forces.stale = True
 

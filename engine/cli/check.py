@@ -107,7 +107,7 @@ def _plan(sim, ranks, network, seconds, needed, console):
     if network not in plan.NETWORKS:
         raise InputError(f"--network {network}{nearest(network, plan.NETWORKS)}: there are {', '.join(plan.NETWORKS)}")
     state = sim.state
-    found = plan.plan(state, sim.domain.cutoff + sim.domain.skin, ranks)
+    found = plan.plan(state, sim.domain.cutoff + sim.domain.skin, ranks, sim.domain.half)
     exchanging = any(p.capabilities().reach != "local" for p in sim.potentials.values())
     compute, talk = plan.step_time(plan.NETWORKS[network], ranks, found.atoms.max(), found.remote.max(), found.peers.max(),
                                    seconds / max(state.n, 1), rounds=3 if exchanging else 2)

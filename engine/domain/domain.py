@@ -56,9 +56,10 @@ def _wrap_into(x, system, cells, inverse, origin, periodic, images):
         moved = False
         for d in range(3):
             moves[d] = 0
-            if periodic[d]:
-                moves[d] = np.int32(np.floor(u * inverse[s, 0, d] + v * inverse[s, 1, d] + w * inverse[s, 2, d]))
-                moved |= moves[d] != 0
+            f = u * inverse[s, 0, d] + v * inverse[s, 1, d] + w * inverse[s, 2, d]
+            if periodic[d] and not 0.0 <= f < 1.0:
+                moves[d] = np.int32(np.floor(f))
+                moved = True
         if moved:
             for d in range(3):
                 x[i, d] -= moves[0] * cells[s, 0, d] + moves[1] * cells[s, 1, d] + moves[2] * cells[s, 2, d]
@@ -71,10 +72,12 @@ class Domain:
     cutoff : Å, the largest of all potentials;  skin : Å beyond it, half of which an atom may move before a rebuild, or
         "auto": chosen while running (``engine.domain.skin``)
     balance : what work is counted by when bricks are placed, "counted" (repeatable) or "clock"
+    half : only half lists are made, so that of two atoms which see each other across a boundary only one needs a ghost: half
+        as many ghosts and bytes
     """
 
-    def __init__(self, state, cutoff, skin=1.0, sort=True, balance="counted"):
-        self.state, self.cutoff, self.sort = state, float(cutoff), sort
+    def __init__(self, state, cutoff, skin=1.0, sort=True, balance="counted", half=False):
+        self.state, self.cutoff, self.sort, self.half = state, float(cutoff), sort, half
         self.tuner = SkinTuner() if skin == "auto" else None
         self.skin = float(START * self.cutoff if self.tuner else skin)
         self.built_at = 0  # step of the last rebuild
@@ -193,17 +196,19 @@ class Domain:
         if comm.size == 1:
             low, high = np.where(state.periodic, 0.0, -np.inf), np.where(state.periodic, 1.0, np.inf)
             self.halo = Halo(n, *ghosts_for(
-                fractional, system, low, high, 0, state.n_systems, margin, state.periodic, True, guess))
+                fractional, system, low, high, 0, state.n_systems, margin, state.periodic, True, guess, self.half))
         else:
             bricks = self.balance.bricks
 
             def seen(rank):
                 return ghosts_for(fractional, system, bricks.low[rank], bricks.high[rank], bricks.first[rank],
-                                  bricks.last[rank], margin, state.periodic, rank == comm.rank, guess)
+                                  bricks.last[rank], margin, state.periodic,
+                                  rank == comm.rank or (self.half and rank > comm.rank), guess, self.half)
 
             with comm.communicating():
                 others = {int(r): seen(r) for r in peers(bricks, comm.rank, margin, state.periodic)}
                 self.halo = connect(n, seen(comm.rank), others, comm)
+        self.halo.half = self.half
         state.resize_ghosts(len(self.halo.shift))
         for name, attribute in state.table.items():
             if attribute.ghosts and name != "positions":

@@ -7,18 +7,20 @@ from numba import njit
 @njit(cache=True)
 def _range(f, low, high, margin, periodic):
     """Integers s with low − margin ≤ f + s ≤ high + margin (only 0 along an open direction)."""
-    if not periodic:
-        return (0, 0) if low - margin <= f <= high + margin else (1, 0)
-    return int(np.ceil(low - margin - f)), int(np.floor(high + margin - f))
+    least, most = low - margin - f, high + margin - f
+    if not periodic or (least > -1.0 and most < 1.0):  # most atoms; rounding up and down takes longer
+        return (0, 0) if least <= 0.0 <= most else (1, 0)
+    return int(np.ceil(least)), int(np.floor(most))
 
 
 @njit(cache=True)
-def find(fractional, system, low, high, first, last, margin, periodic, skip_zero, index, shift):
+def find(fractional, system, low, high, first, last, margin, periodic, skip_zero, half, index, shift):
     """Atoms (`index`) and shifts with ``fractional + shift`` inside [low − margin, high + margin] in each direction.
 
     fractional (n, 3); margin (S, 3), in fractions of each system's cell; low, high (3,), infinite along open
     directions; first, last: systems of the brick, first ≤ s < last. `skip_zero` leaves out the zero shift: a brick's
-    own atoms are not its ghosts. Fills `index` and `shift` as far as they reach and returns how many there are.
+    own atoms are not its ghosts; `half` leaves out negative ones (the first of z, y, x that is not zero). Fills `index` and
+    `shift` as far as they reach and returns how many there are.
     """
     count = 0
     for i in range(fractional.shape[0]):
@@ -37,6 +39,8 @@ def find(fractional, system, low, high, first, last, margin, periodic, skip_zero
                 for sz in range(z0, z1 + 1):
                     if skip_zero and sx == 0 and sy == 0 and sz == 0:
                         continue
+                    if half and (sz < 0 or (sz == 0 and (sy < 0 or (sy == 0 and sx < 0)))):
+                        continue
                     if count < index.shape[0]:
                         index[count] = i
                         shift[count, 0] = sx
@@ -46,12 +50,12 @@ def find(fractional, system, low, high, first, last, margin, periodic, skip_zero
     return count
 
 
-def ghosts_for(fractional, system, low, high, first, last, margin, periodic, skip_zero, guess=1024):
+def ghosts_for(fractional, system, low, high, first, last, margin, periodic, skip_zero, guess=1024, half=False):
     """As `find`, with arrays as long as they need be: index (g,) int64, shift (g, 3) int32."""
     while True:
         index = np.empty(guess, np.int64)
         shift = np.empty((guess, 3), np.int32)
-        count = find(fractional, system, low, high, first, last, margin, periodic, skip_zero, index, shift)
+        count = find(fractional, system, low, high, first, last, margin, periodic, skip_zero, half, index, shift)
         if count <= guess:
             return index[:count].copy(), shift[:count].copy()
         guess = count

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from engine.domain import window
 from engine.kernels.team import team_for
 
 FORWARD, REVERSE, SETUP = 11, 12, 13  # message tags
@@ -78,6 +79,12 @@ def _rows(array):
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
+def _words(rows):
+    """The same rows as integers, for copying: one kernel for numbers of all types of a size."""
+    size = rows.shape[1] * rows.itemsize
+    return rows.view(np.int64 if size % 8 == 0 else np.int32 if size % 4 == 0 else np.uint8)
+
+
 @dataclass
 class Peer:
     """Another rank that this one exchanges with.
@@ -96,16 +103,27 @@ class Halo:
     n : owned atoms;  shift (g, 3): the image that each ghost is, x_ghost = x_owner + shift @ cell
     owner (l,): rows of the owners of the first l ghosts, the images of this rank's own atoms
     rows (m,), row_shift (m, 3): owned atoms that other ranks see, and under which shifts, peer after peer
+    table : the peers that are on this node and share memory with us (``engine.domain.window``)
+    most : rows that any rank sends in a round
+    half : are ghosts only those whose pairs a half list counts here?
     """
+
+    table = None
+    most, half = 0, False
 
     def __init__(self, n, owner, shift, comm=None, peers=(), rows=None, row_shift=None):
         self.n, self.owner, self.shift = n, owner, shift
         self.comm, self.peers = comm, list(peers)
         self.rows = np.empty(0, np.int64) if rows is None else rows
         self.row_shift = row_shift
-        self.sent = 0  # bytes sent, forward and back
+        self.far = self.peers  # those that are not on this node
         self._buffers = {}
         self._cells = self._displaced = None
+
+    @property
+    def window(self):
+        """A later plan that needs more room may have made another one."""
+        return self.comm.window
 
     @property
     def local(self):
@@ -114,20 +132,65 @@ class Halo:
 
     def forward_positions(self, state):
         """Bring ghost positions up to date with their owners and the present cells."""
-        x, images = state.positions, len(self.owner)
-        with _Messages(self, FORWARD) as messages:
-            if self.peers:
-                messages.receive(x)
-            sent, own = self._displacements(state)
-            if self.peers:
-                buffer = self._buffer(x)
-                _share(_displaced, x, self.rows, sent, buffer, rows=self.rows)
-                messages.send(buffer)
-            _share(_displaced, x, self.owner, own, x[self.n : self.n + images], rows=self.owner)
+        sent, own = self._displacements(state)
+        self._forward(state.positions, _displaced, window.forward_positions, sent, own)
+
+    def forward(self, array):
+        """Fill the ghost rows of `array` (n_all, ...) with their owners' rows."""
+        self._forward(_words(_rows(array)), _take, window.forward)
+
+    def _forward(self, flat, take, fill, sent=None, own=None):
+        """`take` makes copies of rows, displaced by `sent` or `own` if they are given."""
+        owner, images = self.owner, flat[self.n : self.n + len(self.owner)]
+        of = lambda displacements: () if displacements is None else (displacements,)
+        if self.local:
+            _share(take, flat, owner, *of(own), images, rows=owner)
+            return
+        near = self._near(flat)
+        with _Messages(self, FORWARD, self.far if near else self.peers) as messages:
+            messages.receive(flat)
+            number = self.window.next(self) if near else 0
+            buffer = self.window.slot(flat.dtype, number, len(self.rows), flat.shape[1]) if near else self._buffer(flat)
+            _share(take, flat, self.rows, *of(sent), buffer, rows=self.rows)
+            messages.send(buffer)
+            if near and team_for(len(owner), light=True).size == 1:
+                fill(self.window.place, self.table, number, flat, self.window.view(flat.dtype), owner, self.n, *of(own))
+                return
+            if near:  # first of all let the others go on
+                fill(self.window.place, self.table, number, flat, self.window.view(flat.dtype), owner[:0], self.n,
+                     *of(own))
+            _share(take, flat, owner, *of(own), images, rows=owner)
+
+    def reverse(self, array):
+        """Add the ghost rows of `array` (n_all, ...) to their owners' rows."""
+        flat, owner, first = _rows(array), self.owner, self.n
+        if self.local:
+            _add_to(flat, owner, flat[first : first + len(owner)])
+            return
+        near = self._near(flat)
+        with _Messages(self, REVERSE, self.far if near else self.peers) as messages:
+            buffer = self._buffer(flat) if messages.peers else None
+            messages.receive_back(buffer)
+            messages.send_back(flat)
+            if not near or team_for(len(owner), light=True).size > 1:
+                _add_to(flat, owner, flat[first : first + len(owner)])
+                first, owner = first + len(owner), owner[:0]
+            if near:
+                number, ghosts = self.window.next(self), len(self.shift) - len(self.owner)
+                slot = self.window.slot(flat.dtype, number, ghosts, flat.shape[1])
+                window.reverse(self.window.place, self.table, number, flat, self.window.view(flat.dtype), owner, first,
+                               slot, self.rows)
+            messages.wait()
+            for peer in messages.peers:  # in the order of ranks, whatever order messages came in
+                _add_to(flat, self.rows[peer.send], buffer[peer.send])
+
+    def _near(self, flat):
+        """Do rows like these go through the window? The same on all ranks."""
+        return self.window.fits(flat.shape[1] * flat.itemsize, self.most)
 
     def _displacements(self, state):
         """shift @ cell of what is sent (m, 3) and of own images (l, 3), made anew when the cells have changed."""
-        if self._cells is None or not np.array_equal(self._cells, state.cells):
+        if self._cells is None or self._cells.tobytes() != state.cells.tobytes():
             self._cells = state.cells.copy()
             made = []
             for rows, shift in ((self.rows, self.row_shift), (self.owner, self.shift[: len(self.owner)])):
@@ -136,31 +199,6 @@ class Halo:
                     _share(_displacements, rows, shift, state.system, self._cells, made[-1], rows=rows)
             self._displaced = made
         return self._displaced
-
-    def forward(self, array):
-        """Fill the ghost rows of `array` (n_all, ...) with their owners' rows."""
-        flat = _rows(array)
-        with _Messages(self, FORWARD) as messages:
-            if self.peers:
-                messages.receive(flat)
-                buffer = self._buffer(flat)
-                _share(_take, flat, self.rows, buffer, rows=self.rows)
-                messages.send(buffer)
-            _share(_take, flat, self.owner, flat[self.n : self.n + len(self.owner)], rows=self.owner)
-
-    def reverse(self, array):
-        """Add the ghost rows of `array` (n_all, ...) to their owners' rows."""
-        flat = _rows(array)
-        with _Messages(self, REVERSE) as messages:
-            if self.peers:
-                buffer = self._buffer(flat)
-                messages.receive_back(buffer)
-                messages.send_back(flat)
-            _add_to(flat, self.owner, flat[self.n : self.n + len(self.owner)])
-            if self.peers:
-                messages.wait()
-                for peer in self.peers:  # in the order of ranks, whatever order messages came in
-                    _add_to(flat, self.rows[peer.send], buffer[peer.send])
 
     def _buffer(self, array):
         key = array.shape[1], array.dtype
@@ -172,35 +210,33 @@ class Halo:
 class _Messages:
     """One round of messages: post receives, send, and on leaving wait for all of them. Its time is communication's."""
 
-    def __init__(self, halo, tag):
-        self.halo, self.tag, self.requests = halo, tag, []
+    def __init__(self, halo, tag, peers):
+        self.halo, self.tag, self.peers, self.requests = halo, tag, peers, []
 
     def __enter__(self):
         self.start = time.perf_counter()
         return self
 
     def receive(self, array):
-        for peer in self.halo.peers:
+        for peer in self.peers:
             self._post("Irecv", array[peer.receive], peer.rank)
 
     def send(self, buffer):
-        for peer in self.halo.peers:
+        for peer in self.peers:
             self._post("Isend", buffer[peer.send], peer.rank)
 
     def receive_back(self, buffer):
-        for peer in self.halo.peers:
+        for peer in self.peers:
             self._post("Irecv", buffer[peer.send], peer.rank)
 
     def send_back(self, array):
-        for peer in self.halo.peers:
+        for peer in self.peers:
             self._post("Isend", array[peer.receive], peer.rank)
 
     def _post(self, call, rows, rank):
         if rows.size:
             comm = self.halo.comm
             self.requests.append(getattr(comm.communicator, call)([rows, comm.mpi.BYTE], rank, self.tag))
-            if call == "Isend":
-                self.halo.sent += rows.nbytes
 
     def wait(self):
         if self.requests:
@@ -208,29 +244,38 @@ class _Messages:
             self.requests = []
 
     def __exit__(self, kind, error, trace):
-        if kind is None and self.halo.peers:
+        if kind is None:
             self.wait()
             self.halo.comm.busy += time.perf_counter() - self.start
 
 
 def connect(n, own, others, comm):
-    """The plan from what this rank sees of its own atoms and what others see of them.
+    """The plan from what this rank sees of its own atoms and what others see of them. Collective.
 
     own : (index, shift) of this rank's own images;  others : {rank: (index, shift)}, for all peers, also empty ones
     """
-    if not others:
-        return Halo(n, *own)
     ranks = sorted(others)
-    sizes = _swap(comm, ranks, [np.array([len(others[r][0])]) for r in ranks], [np.empty(1, np.int64) for _ in ranks])
+    counts = np.array([len(others[r][0]) for r in ranks], np.int64)
+    starts = np.cumsum(counts) - counts
+    sizes = [np.empty(2, np.int64) for _ in ranks]  # how many ghosts come, and where in what the peer sends they begin
+    _swap(comm, ranks, list(np.column_stack([counts, starts])), sizes)
     arriving = _swap(comm, ranks, [others[r][1] for r in ranks], [np.empty((int(k[0]), 3), np.int32) for k in sizes])
-    peers, sent, ghost = [], 0, n + len(own[0])
-    for r, shifts in zip(ranks, arriving, strict=True):
-        count = len(others[r][0])
-        peers.append(Peer(r, slice(sent, sent + count), slice(ghost, ghost + len(shifts))))
-        sent, ghost = sent + count, ghost + len(shifts)
-    rows = np.concatenate([others[r][0] for r in ranks])
-    row_shift = np.concatenate([others[r][1] for r in ranks])
-    return Halo(n, own[0], np.concatenate([own[1], *arriving]), comm, peers, rows, row_shift)
+    come = np.array([k[0] for k in sizes], np.int64)
+    back = np.cumsum(come) - come
+    ghost = n + len(own[0]) + back
+    peers = [Peer(r, slice(starts[k], starts[k] + counts[k]), slice(ghost[k], ghost[k] + come[k])) for k, r in enumerate(ranks)]
+    rows = np.concatenate([np.empty(0, np.int64), *(others[r][0] for r in ranks)])
+    row_shift = np.concatenate([np.empty((0, 3), np.int32), *(others[r][1] for r in ranks)])
+    halo = Halo(n, own[0], np.concatenate([own[1], *arriving]), comm, peers, rows, row_shift)
+    theirs = [np.empty(1, np.int64) for _ in ranks]  # where they find what comes back
+    _swap(comm, ranks, list(back[:, None]), theirs)
+    near = [k for k, r in enumerate(ranks) if r in comm.neighbors]
+    table = [(comm.neighbors[ranks[k]], sizes[k][1], ghost[k], come[k], starts[k], counts[k], theirs[k][0])
+             for k in near if come[k] or counts[k]]
+    far = [p for p in peers if p.rank not in comm.neighbors]
+    halo.table, halo.far = np.array(table, np.int64).reshape(-1, 7), far
+    halo.most = window.agree(comm, max(len(rows), int(come.sum())), halo)
+    return halo
 
 
 def _swap(comm, ranks, outgoing, incoming):

@@ -21,7 +21,8 @@ def take_share(state, comm):
 def migrate(state, owner):
     """Send owned atoms to the ranks `owner` (n,), with every declared attribute; ghosts are dropped.
 
-    Atoms that stay keep their order; arrivals follow in the order of ranks. Returns how many this rank has sent away.
+    Arrivals, in the order of ranks, take the places of those that leave (``State.exchange``). Returns how many this rank has
+    sent away.
     """
     comm, n = state.comm, state.n
     names = list(state.table)
@@ -34,11 +35,8 @@ def migrate(state, owner):
     arrived = np.empty((int(incoming.sum()), packed.shape[1]), np.uint8)
     requests = _post(comm, comm.communicator.Irecv, arrived, incoming) + _post(comm, comm.communicator.Isend, packed, outgoing)
     comm.mpi.Request.Waitall(requests)
-    stays = owner == comm.rank
     columns = _unpack(arrived, [state.table[name] for name in names])
-    state.replace({
-        name: np.concatenate([getattr(state, name)[:n][stays], column]) for name, column in zip(names, columns, strict=True)
-    })
+    state.exchange(leaving, dict(zip(names, columns, strict=True)))
     return len(leaving)
 
 

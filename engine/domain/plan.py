@@ -63,8 +63,8 @@ class Plan:
     peers: np.ndarray
 
 
-def plan(state, reach, ranks):
-    """Divide a state that this process has whole; reach = cutoff + skin, Å."""
+def plan(state, reach, ranks, half=False):
+    """Divide a state that this process has whole; reach = cutoff + skin, Å; half: ghosts for half lists only, as ``Domain``."""
     n = state.n
     fractional, system = state.fractional(), state.system[:n]
     inside = fractional - np.where(state.periodic, np.floor(fractional), 0.0)
@@ -75,10 +75,12 @@ def plan(state, reach, ranks):
     looked = np.unique(np.linspace(0, ranks - 1, min(ranks, SAMPLE)).astype(int))
     counts = np.empty((3, len(looked)), int)
     for k, r in enumerate(looked):
-        index, _ = ghosts_for(inside, system, bricks.low[r], bricks.high[r], bricks.first[r], bricks.last[r], margin,
-                              state.periodic, False, n)
-        remote = int((owner[index] != r).sum())
-        counts[:, k] = len(index) - (owner == r).sum(), remote, len(peers(bricks, r, margin, state.periodic))
+        index, shift = ghosts_for(inside, system, bricks.low[r], bricks.high[r], bricks.first[r], bricks.last[r], margin,
+                              state.periodic, False, n, half)
+        index = index[shift.any(1) | (owner[index] > r if half else owner[index] != r)]
+        others = owner[index][owner[index] != r]
+        senders = len(np.unique(others)) if half else len(peers(bricks, r, margin, state.periodic))
+        counts[:, k] = len(index), len(others), senders
     return Plan(np.bincount(owner, minlength=ranks), *counts)
 
 

@@ -19,6 +19,8 @@ ALWAYS, NEVER, BY_TAG = 2**31 - 1, -1, 2**31 - 2
 
 def ghost_roles(halo):
     """What each ghost of a halo is to a half list, by the rule of ``engine.neighbors``."""
+    if halo.half:
+        return np.full(len(halo.shift), COUNTED, np.int8)
     roles = np.where(positive(halo.shift), COUNTED, LEFT_OUT).astype(np.int8)
     roles[~halo.shift.any(1)] = BY_TAG_ROLE
     return roles

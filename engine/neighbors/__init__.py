@@ -4,6 +4,9 @@ A full list holds every neighbor of every owned atom. A half list holds every pa
 owned atoms under the earlier one; an owned atom and a ghost only if the ghost's integer shift is lexicographically
 positive (the same pair seen from the other end has the opposite shift), or, for an atom of another rank at zero
 shift, by the parity of the two tags. All of this is decided on integers, so rounding cannot count a pair twice.
+
+A domain of half lists only (``half``) has no ghosts whose pairs are counted at the other end, and of two ranks that see each
+other at zero shift the first one has the ghosts.
 """
 
 from engine.neighbors.lists import CSR, Edges, Neighbors

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from engine.errors import InputError
 from engine.kernels.list_search import PADDING, ListBuilder, ghost_roles
 from engine.neighbors.bins import bin_atoms
 from engine.neighbors.exclusions import excluded_rows, without
@@ -95,6 +96,9 @@ class Neighbors:
         return Edges(centre, neighbor, vectors, offsets)
 
     def _get(self, kind, cutoff):
+        if kind == "full" and self.halo.half:
+            raise InputError("a full list is asked for where nobody has said that it would be: a potential says so by "
+                             "lists = \"full\" in its capabilities, a hook by its reach")
         key = (kind, float(cutoff))
         if key not in self._lists:
             self._lists[key] = self._make(kind == "half", cutoff + self.skin)

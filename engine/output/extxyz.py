@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
+
 from engine.output.file import replace_text, writing
-from engine.output.writer import Writer
+from engine.output.writer import Writer, in_pieces
 
 
 class ExtXYZWriter(Writer):
@@ -17,21 +20,39 @@ class ExtXYZWriter(Writer):
         self.every, self.path, self.writes = every, Path(path), writes
 
     def write(self, simulation):
+        """Where one system is spread over ranks, rank 0 holds a piece of the frame at a time."""
         from ase.calculators.singlepoint import SinglePointCalculator
         from ase.io import write as write_frame
 
         from engine import units
+        from engine.build import COLUMNS, atoms_from_state
 
-        energy = simulation.potential_energy()
-        frames = simulation.atoms(forces=True)
-        if frames is None or not self.writes:
-            return
-        for s, atoms in enumerate(frames if isinstance(frames, list) else [frames]):
-            forces = atoms.arrays.pop("forces")
-            atoms.calc = SinglePointCalculator(atoms, energy=float(energy[s]), forces=forces)
-            atoms.info.update(step=simulation.state.step, time=simulation.state.time / units.fs / 1000, system=s)
-            with writing(self.path):
-                write_frame(self.path, atoms, format="extxyz", append=True)
+        energy, state = simulation.potential_energy(), simulation.state
+        rows = {**{name: getattr(state, name)[: state.n] for name in COLUMNS}, "forces": simulation.quantity("forces")}
+        if state.n_systems == 1:
+            total, pieces = simulation.comm.sum(state.n), in_pieces(state, rows)
+        else:
+            gathered = simulation.comm.gather_rows(rows)
+            total, pieces = None, [] if gathered is None else [(0, gathered)]
+        charged = simulation.comm.any(state.charges[: state.n].any())
+        for place, piece in pieces:
+            if not self.writes:
+                continue
+            piece.setdefault("tags", np.arange(len(piece["positions"])))  # in their order already
+            frames = atoms_from_state(state, rows=piece, extra=("forces",))
+            for s, atoms in enumerate(frames if isinstance(frames, list) else [frames]):
+                forces = atoms.arrays.pop("forces")
+                if charged and not atoms.has("initial_charges"):
+                    atoms.set_initial_charges(np.zeros(len(atoms)))
+                atoms.calc = SinglePointCalculator(atoms, energy=float(energy[s]), forces=forces)
+                atoms.info.update(step=state.step, time=state.time / units.fs / 1000, system=s)
+                text = io.StringIO()
+                write_frame(text, atoms, format="extxyz", parallel=False)  # else ASE has all ranks do it
+                _, comment, body = text.getvalue().split("\n", 2)
+                with writing(self.path), open(self.path, "a") as file:
+                    if place == 0:
+                        file.write(f"{total or len(atoms)}\n{comment}\n")
+                    file.write(body)
 
     def truncate(self, step):
         """Keep whole frames up to `step`."""

@@ -57,10 +57,10 @@ lags = 9
 """
 
 
-def prepare(folder):
+def prepare(folder, text=INPUT):
     folder.mkdir(exist_ok=True, parents=True)
     os.chdir(folder)
-    return Run(tomllib.loads(INPUT), folder)
+    return Run(tomllib.loads(text), folder)
 
 
 def at_step(run, step, action):
@@ -102,6 +102,15 @@ def in_pieces(folder):
     """As `whole`, with rank 0 holding fifty atoms at a time of a frame."""
     writer.PIECE = h5md.PIECE = 50
     whole(folder)
+
+
+def extended_xyz(folder):
+    """Copper, and again as two systems; rank 0 holds fifty atoms at a time of one system."""
+    writer.PIECE = 50
+    text = INPUT.split("[[stage]]")[0].replace("run.h5md", "run.xyz").split("fields =")[0]
+    stage = '[run]\nseed = 7\n[[stage]]\nintegrator = "nve"\nsteps = 20\ntimestep = 2.0\n'
+    for name, more in (("one", ""), ("two", "copies = 2\n")):
+        prepare(folder / name, text.replace("velocities =", more + "velocities =") + stage).execute(quiet=True)
 
 
 def whole_and_parts(folder):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import ase.io
 import h5py
 import numpy as np
 import pytest
@@ -75,6 +76,21 @@ def test_frames_in_pieces_are_the_same_frames(three, tmp_path):
     same(three / "whole", tmp_path)
     with h5py.File(tmp_path / "run.h5md") as file:
         assert file["particles/trajectory/position/value"].chunks[1] == 50
+
+
+def test_extended_xyz_in_pieces(tmp_path):
+    """One system piece by piece and two systems whole are what a serial run writes."""
+    subprocess.run([sys.executable, HERE / "rank_runs.py", "extended_xyz", tmp_path / "alone"], check=True, timeout=120)
+    task("extended_xyz", tmp_path / "three", 3)
+    for name, systems in (("one", 1), ("two", 2)):
+        alone, three = (ase.io.read(tmp_path / side / name / "run.xyz", ":") for side in ("alone", "three"))
+        assert len(alone) == len(three) == 3 * systems
+        for one, other in zip(alone, three, strict=True):
+            assert len(one) == len(other) == 108 and one.info == pytest.approx(other.info)
+            assert other.get_potential_energy() == pytest.approx(one.get_potential_energy(), abs=1e-9)
+            for key in ("positions", "momenta", "masses"):
+                assert np.abs(one.arrays[key] - other.arrays[key]).max() < 1e-7, key
+            assert np.abs(one.get_forces() - other.get_forces()).max() < 1e-7
 
 
 def test_a_rank_reads_its_own_part_of_a_checkpoint(three):
