@@ -36,9 +36,11 @@ f = njit(forceinline=True, error_model="numpy")(pair)
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def compute(from_block, to_block, X, C, start, stop, neighbors, mask_start, mask_stop, mask_neighbors, masks, kinds,
-            row_length, stride, table, {inputs}F, E):
+            row_length, stride, table, {inputs}F, E, reach):
     zero = splat(np.{real}(0.0), {lanes})
-    F[:], E[:] = 0.0, 0.0
+    for part in range(0, 4, 2):
+        F[reach[part] * {width3}:reach[part + 1] * {width3}] = 0.0
+        E[reach[part] * {width}:reach[part + 1] * {width}] = 0.0
     {constants}
     for block in range(from_block, to_block):
         own, row = block * 4 // {width}, block * 4 % {width}
@@ -167,25 +169,26 @@ def generate(names, width, mixed, species, energy, pair=1):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pack(begin, end, x, rows, width, centres, packed, farthest):
-    """Positions into lanes, relative to the clusters' centres (clusters, 3) if there are any; in farthest[0] how far,
-    squared, an atom is at most from where it was."""
+def _pack(begin, end, x, rows, width, centres, packed, ghosts, farthest):
+    """Positions into lanes, those of clusters ghosts[0] … ghosts[1] − 1 too, relative to the clusters' centres (clusters, 3)
+    if there are any; in farthest[0] how far, squared, an atom is at most from where it was."""
     relative = centres.shape[0] > 0
     flat, w, most = x.ravel(), np.uint64(width), 0.0
     cx = cy = cz = 0.0
-    for cluster in range(np.uint64(begin), np.uint64(end)):     # unsigned, so that no index is looked at for its sign
-        if relative:
-            cx, cy, cz = np.float64(centres[cluster, 0]), np.float64(centres[cluster, 1]), np.float64(centres[cluster, 2])
-        for lane in range(w):
-            row = rows[cluster * w + lane]
-            if row >= 0:
-                i, o = THREE * np.uint64(row), cluster * THREE * w + lane
-                px, py, pz = flat[i] - cx, flat[i + ONE] - cy, flat[i + TWO] - cz
-                dx, dy, dz = px - packed[o], py - packed[o + w], pz - packed[o + TWO * w]
-                packed[o], packed[o + w], packed[o + TWO * w] = px, py, pz
-                d2 = dx * dx + dy * dy + dz * dz
-                if d2 > most:
-                    most = d2
+    for a, b in ((begin, end), (ghosts[0], ghosts[1])):
+        for cluster in range(np.uint64(a), np.uint64(b)):     # unsigned, so that no index is looked at for its sign
+            if relative:
+                cx, cy, cz = np.float64(centres[cluster, 0]), np.float64(centres[cluster, 1]), np.float64(centres[cluster, 2])
+            for lane in range(w):
+                row = rows[cluster * w + lane]
+                if row >= 0:
+                    i, o = THREE * np.uint64(row), cluster * THREE * w + lane
+                    px, py, pz = flat[i] - cx, flat[i + ONE] - cy, flat[i + TWO] - cz
+                    dx, dy, dz = px - packed[o], py - packed[o + w], pz - packed[o + TWO * w]
+                    packed[o], packed[o + w], packed[o + TWO * w] = px, py, pz
+                    d2 = dx * dx + dy * dy + dz * dz
+                    if d2 > most:
+                        most = d2
     farthest[0] = most
 
 
@@ -200,43 +203,72 @@ def _centre(begin, end, packed, width, snap, centres, relative):
                 relative[o + lane] = packed[o + lane] - centres[cluster, d]
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _find_reach(begin, end, start, stop, neighbors, mask_start, mask_stop, mask_neighbors, width, owned, every, reach):
+    """Which clusters do blocks begin … end − 1 add forces to? Owned ones reach[0] … reach[1] − 1 and ghosts reach[2] …
+    reach[3] − 1 are all of them, and others in between. `owned` and `every`: how many clusters there are."""
+    reach[0], reach[1], reach[2], reach[3] = begin * BLOCK // width, -(-end * BLOCK // width), every, 0
+    for block in range(begin, end):
+        for p in range(start[block], stop[block]):
+            _stretch(reach, neighbors[p], owned)
+        for p in range(mask_start[block], mask_stop[block]):
+            _stretch(reach, mask_neighbors[p], owned)
+
+
 @njit(forceinline=True, error_model="numpy")
-def _total(parts, k):
-    """Sum over threads, in their order."""
-    total = parts[ZERO, k]
-    for t in range(ONE, np.uint64(parts.shape[0])):
-        total += parts[t, k]
-    return total
+def _stretch(reach, cluster, owned):
+    if cluster < owned:
+        reach[1] = max(reach[1], cluster + 1)
+    else:
+        reach[2], reach[3] = min(reach[2], cluster), max(reach[3], cluster + 1)
+
+
+@njit(forceinline=True, error_model="numpy")
+def _adders(reach, cluster, first=0, end=0):
+    """The first of the threads that may have added to a cluster, by reach (threads, 4) of all, and one beyond the last;
+    `first` and `end` as they were for an earlier cluster of the same kind make it quicker."""
+    part = 0 if cluster < reach[-1, 1] else 2
+    while first < reach.shape[0] and reach[first, part + 1] <= cluster:
+        first += 1
+    while end < reach.shape[0] and reach[end, part] <= cluster:
+        end += 1
+    return first, end
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _unpack(begin, end, F, rows, width, forces):
-    """Add forces F (threads, lanes) of clusters to those of atoms."""
-    flat, w = forces.ravel(), np.uint64(width)
-    for cluster in range(np.uint64(begin), np.uint64(end)):
-        for lane in range(w):
-            row = rows[cluster * w + lane]
-            if row >= 0:
-                i, o = THREE * np.uint64(row), cluster * THREE * w + lane
-                flat[i] += _total(F, o)
-                flat[i + ONE] += _total(F, o + w)
-                flat[i + TWO] += _total(F, o + TWO * w)
+def _unpack(begin, end, F, reach, rows, width, forces, ghosts):
+    """Add forces F (threads, lanes) of clusters, those of `ghosts` too, to those of atoms."""
+    flat, parts, lanes, w = forces.ravel(), F.ravel(), np.uint64(F.shape[1]), np.uint64(width)
+    for a, b in ((begin, end), (ghosts[0], ghosts[1])):
+        first = last = 0
+        for cluster in range(np.uint64(a), np.uint64(b)):
+            first, last = _adders(reach, np.int64(cluster), first, last)
+            for t in range(np.uint64(first), np.uint64(last)):
+                for lane in range(w):
+                    row = rows[cluster * w + lane]
+                    if row >= 0:
+                        i, o = THREE * np.uint64(row), t * lanes + cluster * THREE * w + lane
+                        flat[i] += parts[o]
+                        flat[i + ONE] += parts[o + w]
+                        flat[i + TWO] += parts[o + TWO * w]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_virial(begin, end, F, x, rows, width, system_of, virial):
+def _add_virial(begin, end, F, reach, x, rows, width, system_of, virial):
     """W_ab += Σ r_a F_b over all lanes; symmetric to rounding, made exactly so."""
     w = np.zeros((3, 3))
     for cluster in range(begin, end):
         w[:] = 0.0
-        for lane in range(width):
-            i = rows[cluster * width + lane]
-            if i >= 0:
-                o = cluster * 3 * width + lane
-                for b in range(3):
-                    f = _total(F, o + b * width)
-                    for a in range(3):
-                        w[a, b] += x[i, a] * f
+        first, last = _adders(reach, cluster)
+        for t in range(first, last):
+            for lane in range(width):
+                i = rows[cluster * width + lane]
+                if i >= 0:
+                    o = cluster * 3 * width + lane
+                    for b in range(3):
+                        f = F[t, o + b * width]
+                        for a in range(3):
+                            w[a, b] += x[i, a] * f
         s = system_of[cluster]
         for a in range(3):
             for b in range(3):
@@ -244,19 +276,24 @@ def _add_virial(begin, end, F, x, rows, width, system_of, virial):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_energy(begin, end, E, rows, width, system_of, energy):
+def _add_energy(begin, end, E, reach, rows, width, system_of, energy):
     for cluster in range(begin, end):
         total = 0.0
-        for lane in range(width):
-            total += _total(E, cluster * width + lane)
+        first, last = _adders(reach, cluster)
+        for t in range(first, last):
+            for lane in range(width):
+                total += E[t, cluster * width + lane]
         energy[system_of[cluster]] += total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_atom_energy(begin, end, E, rows, width, atom_energy):
-    for k in range(begin * width, end * width):
-        if rows[k] >= 0:
-            atom_energy[rows[k]] += _total(E, k)
+def _add_atom_energy(begin, end, E, reach, rows, width, atom_energy):
+    for cluster in range(begin, end):
+        first, last = _adders(reach, cluster)
+        for t in range(first, last):
+            for k in range(cluster * width, (cluster + 1) * width):
+                if rows[k] >= 0:
+                    atom_energy[rows[k]] += E[t, k]
 
 
 def default_width(precision):
@@ -313,7 +350,7 @@ class ClusterDriver:
                                            ghost_roles(halo), self.cutoff + neighbors.skin, team)
             if len(atoms.exclusions):
                 clusters_exclude.clear(clusters, neighbors.excluded(), atoms.n_all)
-            self._pruned, self._moved = False, 0.0
+            self._pruned, self._moved, self._division = False, 0.0, None
             if self.mixed:
                 self._centres = np.empty((clusters.n_clusters, 3), np.float32)
                 self._relative = np.empty(len(clusters.packed), np.float32)
@@ -328,30 +365,50 @@ class ClusterDriver:
         clusters, kinds = self.clusters(atoms, neighbors, halo, team)
         width, rows, x = self.width, clusters.rows, atoms.positions
         packed = self._relative if self.mixed else clusters.packed
+        block_cuts, owned_cuts, ghosts, reach = self._divide(team, clusters)
         self._follow(team, clusters, packed, x, neighbors.skin)
         if self._forces.size < team.size * len(packed):
             self._forces = np.empty(team.size * len(packed))
         forces = self._forces[:team.size * len(packed)].reshape(team.size, len(packed))
         energy = bool(needs & {"energy", "atom_energy"})
         energies = np.empty((team.size, len(rows) if energy else 0))
-        team(self.driver(energy), self._block_cuts, packed, self._centres, clusters.start, self._kept_stop, self._kept,
+        team(self.driver(energy), block_cuts, packed, self._centres, clusters.start, self._kept_stop, self._kept,
              clusters.mask_start, clusters.mask_stop, clusters.mask_neighbors, clusters.masks, kinds,
              self.row_length, self.row_length * self.types, self.table,
-             *(clusters.lanes_of(values.astype(self.real)) for values in inputs), private=(forces, energies))
-        every = team.cuts(clusters.n_clusters)
+             *(clusters.lanes_of(values.astype(self.real)) for values in inputs), private=(forces, energies, reach))
         if "forces" in needs:
-            team(_unpack, every, forces, rows, width, out.forces)
+            team(_unpack, owned_cuts, forces, reach, rows, width, out.forces, private=(ghosts,))
+        every = team.cuts(clusters.n_clusters)
         if "virial" in needs:
-            team.add_up(_add_virial, every, forces, x, rows, width, clusters.system_of, into=out.virial)
+            team.add_up(_add_virial, every, forces, reach, x, rows, width, clusters.system_of, into=out.virial)
         if "energy" in needs:
-            team.add_up(_add_energy, every, energies, rows, width, clusters.system_of, into=out.energy)
+            team.add_up(_add_energy, every, energies, reach, rows, width, clusters.system_of, into=out.energy)
         if "atom_energy" in needs:
-            team(_add_atom_energy, every, energies, rows, width, out.atom_energy)
+            team(_add_atom_energy, every, energies, reach, rows, width, out.atom_energy)
+
+    def _divide(self, team, clusters):
+        """How threads share the work until the next rebuild, each in the same part of space in all that it does, so that
+        what it touches is in its own cache: cuts of blocks and of owned clusters, each thread's clusters of ghosts (threads, 2),
+        and where its forces go (threads, 4), see `_find_reach`, with bounds that rise from thread to thread."""
+        if self._division is None or self._division[0] is not team:
+            owned, every = clusters.n_owned, clusters.n_clusters
+            blocks = team.balanced(clusters.start, clusters.stop, max(1, self.width // BLOCK))
+            reach = np.array([[0, owned, owned, every]])
+            if team.size > 1:
+                reach = np.empty((team.size, 4), np.int64)
+                team(_find_reach, blocks, clusters.start, clusters.stop, clusters.neighbors, clusters.mask_start,
+                     clusters.mask_stop, clusters.mask_neighbors, self.width, owned, every, private=(reach,))
+                reach[:, 1::2] = np.maximum.accumulate(reach[:, 1::2])
+                reach[:, 2] = np.minimum.accumulate(reach[::-1, 2])[::-1]
+            ghosts = owned + team.cuts(every - owned)
+            self._division = team, blocks, blocks * BLOCK // self.width, np.column_stack([ghosts[:-1], ghosts[1:]]), reach
+        return self._division[1:]
 
     def _follow(self, team, clusters, packed, x, skin):
         """Pack the present positions, and prune the list again if that is due."""
         moved2 = np.zeros((team.size, 1))
-        team(_pack, team.cuts(clusters.n_clusters), x, clusters.rows, self.width, self._centres, packed, private=(moved2,))
+        block_cuts, owned_cuts, ghosts, _ = self._divide(team, clusters)
+        team(_pack, owned_cuts, x, clusters.rows, self.width, self._centres, packed, private=(ghosts, moved2))
         ahead, margin = REACH * skin, 1e-4 if self.mixed else 1e-9      # for the rounding of distances
         self._moved += np.sqrt(moved2.max()) + 0.01 * margin
         if self._pruned and 2.0 * self._moved <= ahead:
@@ -359,7 +416,6 @@ class ClusterDriver:
         if not len(self._kept):
             self._kept = np.empty(clusters.stop.max(initial=0), np.int32)
         self._kept_stop = np.empty(clusters.n_blocks, clusters.stop.dtype)
-        team(self._prune, team.balanced(clusters.start, clusters.stop), packed, self._centres, clusters.start, clusters.stop,
+        team(self._prune, block_cuts, packed, self._centres, clusters.start, clusters.stop,
              clusters.neighbors, self.cutoff + ahead + margin, self._kept, self._kept_stop)
-        self._block_cuts = team.balanced(clusters.start, self._kept_stop)
         self._moved, self._pruned = 0.0, True
