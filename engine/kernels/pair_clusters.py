@@ -22,6 +22,7 @@ from engine.kernels.team import ALONE, team_for
 
 REACH = 0.4     # of the skin, by which the pruned list reaches beyond the cutoff
 ZERO, ONE, TWO, THREE = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
+RECORDS = "records"     # a pair function's argument of this name is the array that its driver was given to look things up in
 SNAP = 0.25     # Å; cluster centres of mixed precision are multiples of it, so that their differences are exact
 
 TEMPLATE = '''
@@ -76,9 +77,14 @@ def _indent(lines, spaces):
     return ("\n" + " " * spaces).join(lines) or "pass"
 
 
+def _scalars(names):
+    """Those that are one number for each pair of species."""
+    return [name for name in names if not name.endswith(("_i", "_j")) and name != f"p_{RECORDS}"]
+
+
 def _body(names, width, pair, mixed, species, energy, masked):
     """The text for one cluster against the block's four atoms, `pair` (one or two) of them in a register."""
-    scalars = [name for name in names if not name.endswith(("_i", "_j"))]
+    scalars = _scalars(names)
     atoms = sorted({name[:-2] for name in names if name.endswith(("_i", "_j"))})
     lines = [f"o = cluster * {3 * width}"]
     shift = ["", "", ""]
@@ -138,12 +144,14 @@ def generate(names, width, mixed, species, energy, pair=1):
     """
     names = [f"p_{name}" for name in names]  # so that no parameter's name is one of the driver's own
     real = "float32" if mixed else "float64"
-    scalars = [name for name in names if not name.endswith(("_i", "_j"))]
+    scalars = _scalars(names)
     atoms = sorted({name[:-2] for name in names if name.endswith(("_i", "_j"))})
     constants, load_i, store_i = [], [], []
     if not species:
         constants.append(f"cut2 = splat(table[0], {pair * width})")
         constants += [f"{name} = splat(table[{k + 1}], {pair * width})" for k, name in enumerate(scalars)]
+    if f"p_{RECORDS}" in names:
+        constants.append(f"p_{RECORDS} = table[stride * (stride // row_length):]")
     for m in range(0, BLOCK, pair):
         block = range(m, m + pair)
         part = ["{}"] if pair == 1 else ["low_half({})", "high_half({})"]
@@ -306,9 +314,10 @@ class ClusterDriver:
     """Evaluates one pair function over cluster pairs.
 
     function : the scalar pair function;  cutoffs (T, T) Å and table (T, T, parameters) over pairs of species
+    records : numbers for the function's argument `records`, if it has one
     """
 
-    def __init__(self, function, cutoffs, table, precision="double", width=None):
+    def __init__(self, function, cutoffs, table, precision="double", width=None, records=()):
         self.function = function
         self.names = list(inspect.signature(function).parameters)[1:]
         self.mixed = precision == "mixed"
@@ -321,7 +330,7 @@ class ClusterDriver:
         rows = np.zeros((self.types, self.types, self.row_length), self.real)   # [species of j, species of i, value]
         rows[..., 0] = cutoffs**2
         rows[..., 1:parameters + 1] = table
-        self.table = rows.ravel()
+        self.table = np.concatenate([rows.ravel(), np.asarray(records, self.real).ravel()])
         self._builder = ClusterBuilder(self.width)
         self.pair = 2 if self.mixed and 2 * self.width <= register_bits() // 32 else 1
         self._prune = specialize(clusters_prune, WIDTH=self.width, MIXED=self.mixed, PAIR=self.pair).prune

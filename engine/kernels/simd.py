@@ -27,7 +27,7 @@ from engine.kernels.simd_math import (
     sin,
     sqrt,
 )
-from engine.kernels.simd_rows import add_rows, compress, high_half, join, load_rows, low_half, store_interleaved
+from engine.kernels.simd_rows import add_rows, compress, gather_rows, high_half, join, load_rows, low_half, store_interleaved
 from engine.kernels.simd_types import (
     Vector,
     count,
@@ -51,9 +51,8 @@ from engine.kernels.simd_types import (
     to_int64,
 )
 
-__all__ = ["Vector", "absolute", "add_rows", "compress", "cos", "count", "erfc", "exp", "extract", "floor",
-           "fused", "gather", "has_feature", "high_half", "hmax", "hsum", "join", "lanes", "like", "load", "load_rows", "log",
-           "low_half", "mask_bits",
-           "mask_from_bits", "maximum", "minimum", "power", "reciprocal", "register_bits", "reinterpret", "rint",
-           "rsqrt", "select", "sin", "splat", "sqrt", "store", "store_interleaved", "to_float32", "to_float64",
-           "to_int32", "to_int64"]
+__all__ = ["Vector", "absolute", "add_rows", "compress", "cos", "count", "erfc", "exp", "extract", "floor", "fused", "gather",
+           "gather_rows", "has_feature", "high_half", "hmax", "hsum", "join", "lanes", "like", "load", "load_rows", "log",
+           "low_half", "mask_bits", "mask_from_bits", "maximum", "minimum", "power", "reciprocal", "register_bits",
+           "reinterpret", "rint", "rsqrt", "select", "sin", "splat", "sqrt", "store", "store_interleaved", "to_float32",
+           "to_float64", "to_int32", "to_int64"]

@@ -63,6 +63,23 @@ def load_rows(typing, array, indices, offset, width, stride, start):
 
 
 @intrinsic
+def gather_rows(typing, array, positions):
+    """Four vectors with lane k of vector c = array[positions[k] + c]; positions are a vector."""
+    vector = Vector(array.dtype, positions.width)
+    result = types.UniTuple(vector, 4)
+
+    def emit(context, builder, sig, args):
+        row = ir.VectorType(IR_TYPES[array.dtype], 4)
+        rows = []
+        for k in range(vector.width):
+            index = builder.extract_element(args[1], ir.Constant(I32, k))
+            index = index if index.type == I64 else builder.sext(index, I64)
+            rows.append(aligned(builder.load(data_pointer(context, builder, sig.args[0], args[0], index, row)), array))
+        return context.make_tuple(builder, result, transpose4(builder, rows))
+    return result(array, positions), emit
+
+
+@intrinsic
 def add_rows(typing, array, indices, offset, x, y, z, w):
     """array[4·indices[offset + k] + (0, 1, 2, 3)] += (x, y, z, w)[lane k], lane after lane."""
     def emit(context, builder, sig, args):

@@ -14,6 +14,8 @@ from scipy.interpolate import CubicSpline
 from engine.config.quantities import InputFile, Length
 from engine.contracts import Capabilities, Potential
 from engine.errors import InputError, PhysicsError
+from engine.kernels.pair_clusters import ClusterDriver
+from engine.kernels.simd import floor, gather_rows, select, sqrt, to_int64
 from potentials.pair.table_files import read_section
 
 NONE1, NONE3 = np.zeros(1), np.zeros((1, 3, 3))
@@ -59,6 +61,10 @@ class Tabulated(Potential):
         for pair, pieces in records.items():
             self._records[pair][: len(pieces)] = pieces
         self._longest = float(np.sqrt(self._cutoff2.max()))
+        first = np.arange(T * T).reshape(T, T) * self._records.shape[2]
+        last = np.array([[len(records.get((a, b), [0])) - 1 for b in range(T)] for a in range(T)])
+        table = np.stack([self._low, self._per_r, first, last], -1)
+        self._fast = ClusterDriver(cubics, np.sqrt(self._cutoff2), table, self.precision, records=self._records)
 
     def _splines(self, name):
         """First distance, grid step, cutoff, and cubic pieces (m, 4) of one section."""
@@ -80,6 +86,15 @@ class Tabulated(Potential):
                             provides=frozenset({"energy", "forces", "virial", "atom_energy", "atom_virial"}))
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
+        if "atom_virial" in needs:
+            self._plain(atoms, neighbors, needs, out)
+            return
+        self._fast.compute(atoms, neighbors, halo, needs, out)
+        if np.isnan(out.forces.sum()):
+            self._plain(atoms, neighbors, needs, out)
+
+    def _plain(self, atoms, neighbors, needs, out):
+        """Every sum by the loop that can name a pair closer than the table begins."""
         csr = neighbors.half(self._longest)
         i, j = _evaluate(
             atoms.positions, atoms.species, atoms.system, atoms.n, csr.offsets, csr.indices, self._cutoff2, self._low,
@@ -92,6 +107,20 @@ class Tabulated(Potential):
             r = np.linalg.norm(atoms.positions[i] - atoms.positions[j])
             raise PhysicsError(f"step {atoms.step}: atoms {atoms.tags[i]} and {atoms.tags[j]} are {r:.4f} Å apart, closer than "
                                f"the table of {self.file} begins; the time step may be too long or atoms may overlap")
+
+
+def cubics(r2, low, per_r, first, last, records):
+    """Energy and −dE/dr / r of registers of pairs from their pieces first … first + last; not a number below `low`."""
+    r = sqrt(r2)
+    s = (r - low) * per_r
+    inside = s >= 0.0
+    m = floor(select(inside, s, s * 0.0))
+    m = select(m < last, m, last)
+    nothing = select(inside, s * 0.0, s * np.nan)
+    p = s - m
+    c0, c1, c2, c3 = gather_rows(records, (to_int64(first) + to_int64(m)) * 4)
+    return (((c3 * p + c2) * p + c1) * p + c0 + nothing,
+            nothing - ((3.0 * c3 * p + 2.0 * c2) * p + c1) * per_r / r)
 
 
 @njit(cache=True, error_model="numpy")

@@ -6,7 +6,7 @@ from test_contract import CASES
 
 from engine.testing import evaluate
 
-PAIRS = ("lj smoothed", "morse", "buckingham", "born-mayer-huggins", "zbl", "dsf")
+PAIRS = ("lj smoothed", "morse", "buckingham", "born-mayer-huggins", "zbl", "dsf", "table")
 
 
 @pytest.mark.parametrize("name", PAIRS)
