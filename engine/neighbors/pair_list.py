@@ -34,7 +34,7 @@ class PairList:
     def __init__(self, cutoff, reuse=False):
         self.cutoff, self.reuse = float(cutoff), reuse
         self._rows = self._room = 1024  # images and pairs that there is room for
-        self._arrays, self._found = None, np.zeros(1024, np.int32)
+        self._arrays, self._near = None, _scratch(1024)
 
     def __call__(self, positions, cell, periodic=(True, True, True)) -> Pairs:
         """Pairs of positions (n, 3) Å in a cell (3, 3) whose rows are the vectors."""
@@ -47,11 +47,11 @@ class PairList:
         bins = self._sorted(positions, cell, origin, periodic)
         while True:
             a = self._arrays if self._arrays is not None else _pairs(self._room)
-            total = pair_search.emit(*bins, self.cutoff, self._found, a.first, a.second, a.shifts.reshape(-1), a.distances,
+            total = pair_search.emit(*bins, self.cutoff, *self._near, a.first, a.second, a.shifts.reshape(-1), a.distances,
                                      a.vectors.reshape(-1))
             self._arrays = a if self.reuse else None
             if total < 0:
-                self._found = np.zeros(-2 * total + 64, np.int32)
+                self._near = _scratch(-2 * total + 64)
             elif total > len(a.first) - WIDTH:
                 self._room, self._arrays = total + total // 50 + 64, None
             else:
@@ -74,6 +74,11 @@ class PairList:
         pair_search.sort(rows[:m], len(positions), atom, shift, low, counts, width, start, bin_of, sorted_x, records, shifts,
                          central)
         return central, sorted_x, records.reshape(-1), shifts.reshape(-1), low, counts, width, start
+
+
+def _scratch(room):
+    """What the search holds for some atoms at a time: places, rows, and rows found."""
+    return np.empty((3, room)), np.empty(room, np.int32), np.zeros(room, np.int32)
 
 
 def _pairs(room, total=None):

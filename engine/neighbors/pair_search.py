@@ -1,8 +1,9 @@
 """Kernels of the list for general use: images within reach, their order in bins, and the pairs, written as they are found.
 
-A row is an atom in some image. Rows are sorted into bins with z fastest, so what a column of bins offers to an atom is one
-stretch of memory, tested eight rows at a time. Of each sorted row there is one record for whatever is read of it later:
-(x, y, z, number of the atom), and (shift, 0) in integers.
+A row is an atom in some image. Rows are sorted into bins with z fastest, so what a column of bins offers is one stretch of
+memory. The atoms of a cube of bins look for neighbors together: what may be near any of them is copied to one place, where
+each tests eight rows at a time. Of each sorted row there is one record for whatever is read of it later: (x, y, z, number of
+the atom), and (shift, 0) in integers.
 """
 import numpy as np
 from numba import njit
@@ -10,8 +11,8 @@ from numba import njit
 from engine.kernels.simd import compress, count, lanes, load, load_rows, splat, sqrt, store, store_interleaved, to_int64
 
 WIDTH = 8
-STRETCH = 20.0  # rows of a column that are within reach, about: two or three registers, the last of them partly used
-LAYERS = 5  # bins of a column along z in the length of its side
+TOGETHER = 14.0  # rows of a cube that look for neighbors together, about
+LAYERS = 8  # bins of a cube along z
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -56,7 +57,7 @@ def grid(rows, cutoff, low, counts, width):
     volume = 1.0
     for d in range(3):
         volume *= max(high[d] - low[d], 0.1 * cutoff)
-    side = min(max(np.sqrt(STRETCH * volume / (1.7 * cutoff * m)), 0.2 * cutoff), cutoff)
+    side = min(max((TOGETHER * volume / m) ** (1.0 / 3.0), 0.3 * cutoff), cutoff)
     while True:
         bins = 1.0
         for d in range(3):
@@ -94,56 +95,97 @@ def sort(rows, n, atom, shift, low, counts, width, start, bin_of, sorted_x, reco
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def emit(central, sorted_x, records, row_shifts, low, counts, width, start, cutoff, found, first, second, shifts, distances,
-         vectors):
+def _bounds(central, sorted_x, begin, end, box):
+    """Bounding box (3, 2) of the central rows among begin … end − 1; returns how many they are."""
+    number = 0
+    box[:, 0], box[:, 1] = np.inf, -np.inf
+    for i in range(begin, end):
+        if central[i]:
+            number += 1
+            for d in range(3):
+                box[d, 0], box[d, 1] = min(box[d, 0], sorted_x[d, i]), max(box[d, 1], sorted_x[d, i])
+    return number
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _candidates(sorted_x, low, counts, width, start, cutoff, box, near_x, near_row):
+    """Copy all rows that may be within the cutoff of something in the box to near_x (3, ...), near_row, with nothing near
+    in the last register. Returns their number, or −1 − the room that more than a part of them would need."""
+    room, m, nz = near_row.shape[0] - 2 * WIDTH, 0, counts[2]
+    xs, ys, zs, per_z = sorted_x[0], sorted_x[1], sorted_x[2], 1.0 / width[2]
+    x, y, z = near_x[0], near_x[1], near_x[2]
+    bx0 = max(0, int((box[0, 0] - cutoff - low[0]) / width[0] - 1e-9))
+    bx1 = min(counts[0] - 1, int((box[0, 1] + cutoff - low[0]) / width[0] + 1e-9))
+    by0 = max(0, int((box[1, 0] - cutoff - low[1]) / width[1] - 1e-9))
+    by1 = min(counts[1] - 1, int((box[1, 1] + cutoff - low[1]) / width[1] + 1e-9))
+    for bx in range(bx0, bx1 + 1):
+        left = low[0] + bx * width[0]
+        gx = max(0.0, max(left - box[0, 1], box[0, 0] - left - width[0]) - 1e-9)
+        for by in range(by0, by1 + 1):
+            left = low[1] + by * width[1]
+            gy = max(0.0, max(left - box[1, 1], box[1, 0] - left - width[1]) - 1e-9)
+            rest = cutoff * cutoff - gx * gx - gy * gy
+            if rest <= 0.0:
+                continue
+            reach = np.sqrt(rest) + 1e-9
+            low_bin = (box[2, 0] - reach - low[2]) * per_z - 1e-9
+            high_bin = (box[2, 1] + reach - low[2]) * per_z + 1e-9
+            if high_bin < 0.0 or low_bin > nz:
+                continue
+            column = (bx * counts[1] + by) * nz
+            q = np.int64(start[column + max(0, min(int(low_bin), nz - 1))])
+            end = np.int64(start[column + min(int(high_bin), nz - 1) + 1])
+            if m + end - q > room:
+                return -1 - (m + end - q)
+            while q < end:  # the last register of a stretch holds more, which the next stretch overwrites
+                store(x, m, load(xs, q, WIDTH))
+                store(y, m, load(ys, q, WIDTH))
+                store(z, m, load(zs, q, WIDTH))
+                store(near_row, m, lanes(WIDTH) + np.int32(q))
+                step = min(WIDTH, end - q)
+                m += step
+                q += step
+    store(x, m, splat(np.inf, WIDTH))
+    return m
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def emit(central, sorted_x, records, row_shifts, low, counts, width, start, cutoff, near_x, near_row, found, first, second,
+         shifts, distances, vectors):
     """Write the pairs of all central rows; returns their number, having counted without writing where the arrays end, or
-    −1 − the room that one atom's neighbors need in `found`."""
-    room, near_room, at = first.shape[0] - WIDTH, found.shape[0] - 2 * WIDTH, 0
-    xs, ys, zs, r2max = sorted_x[0], sorted_x[1], sorted_x[2], cutoff * cutoff
-    wx, wy, per_z, nz = width[0], width[1], 1.0 / width[2], counts[2]
-    for i in range(len(central)):
-        if not central[i]:
+    −1 − the room needed in near_x (3, ...), near_row and found, which are scratch.
+
+    Rows of a cube share the copies of what may be near them: for each of them these are one stretch of memory."""
+    room, at, nz, r2max = first.shape[0] - WIDTH, 0, counts[2], cutoff * cutoff
+    near_xs, near_ys, near_zs, box = near_x[0], near_x[1], near_x[2], np.empty((3, 2))
+    for cube in range(counts[0] * counts[1] * -(-nz // LAYERS)):
+        column, layer = cube // -(-nz // LAYERS) * nz, cube % -(-nz // LAYERS) * LAYERS
+        begin, end = start[column + layer], start[column + min(layer + LAYERS, nz)]
+        if _bounds(central, sorted_x, begin, end, box) == 0:
             continue
-        xi, yi, zi, m = xs[i], ys[i], zs[i], 0
-        bx0, bx1 = max(0, int((xi - cutoff - low[0]) / wx - 1e-9)), min(counts[0] - 1, int((xi + cutoff - low[0]) / wx + 1e-9))
-        by0, by1 = max(0, int((yi - cutoff - low[1]) / wy - 1e-9)), min(counts[1] - 1, int((yi + cutoff - low[1]) / wy + 1e-9))
-        for bx in range(bx0, bx1 + 1):
-            left = low[0] + bx * wx
-            gx = max(0.0, max(left - xi, xi - left - wx) - 1e-9)
-            for by in range(by0, by1 + 1):
-                left = low[1] + by * wy
-                gy = max(0.0, max(left - yi, yi - left - wy) - 1e-9)
-                rest = r2max - gx * gx - gy * gy
-                if rest <= 0.0:
-                    continue
-                reach = np.sqrt(rest) + 1e-9
-                low_bin, high_bin = (zi - reach - low[2]) * per_z - 1e-9, (zi + reach - low[2]) * per_z + 1e-9
-                if high_bin < 0.0 or low_bin > nz:
-                    continue
-                column = (bx * counts[1] + by) * nz
-                q = np.int64(start[column + max(0, min(int(low_bin), nz - 1))])
-                end = np.int64(start[column + min(int(high_bin), nz - 1) + 1])
-                if m + end - q > near_room:
-                    return -1 - (m + end - q)
-                while q < end:
-                    dx, dy, dz = load(xs, q, WIDTH) - xi, load(ys, q, WIDTH) - yi, load(zs, q, WIDTH) - zi
-                    row = lanes(WIDTH) + np.int32(q)
-                    close = dx * dx + dy * dy + dz * dz < r2max
-                    close &= (row != np.int32(i)) & (row < np.int32(end))
-                    store(found, m, compress(row, close))
-                    m += count(close)
-                    q += WIDTH
-        if at + m <= room:
-            x, y, z = splat(xi, WIDTH), splat(yi, WIDTH), splat(zi, WIDTH)
-            me, origin = splat(np.int64(records[4 * i + 3]), WIDTH), load(row_shifts, 4 * i, 4)
-            for q in range(0, m, WIDTH):
-                X, Y, Z, atom = load_rows(records, found, q, WIDTH, 4, 0)
-                dx, dy, dz = X - x, Y - y, Z - z
-                store_interleaved(vectors, 3 * (at + q), dx, dy, dz)
-                store(distances, at + q, sqrt(dx * dx + dy * dy + dz * dz))
-                store(first, at + q, me)
-                store(second, at + q, to_int64(atom))
-                for k in range(q, q + WIDTH):  # the fourth number is overwritten by the next pair
-                    store(shifts, 3 * (at + k), load(row_shifts, 4 * np.int64(found[k]), 4) - origin)
-        at += m
+        candidates = _candidates(sorted_x, low, counts, width, start, cutoff, box, near_x, near_row)
+        if candidates < 0:
+            return candidates
+        for i in range(begin, end):
+            if not central[i]:
+                continue
+            x, y, z, m = splat(sorted_x[0, i], WIDTH), splat(sorted_x[1, i], WIDTH), splat(sorted_x[2, i], WIDTH), 0
+            for q in range(0, candidates, WIDTH):
+                dx, dy, dz = load(near_xs, q, WIDTH) - x, load(near_ys, q, WIDTH) - y, load(near_zs, q, WIDTH) - z
+                row = load(near_row, q, WIDTH)
+                close = (dx * dx + dy * dy + dz * dz < r2max) & (row != np.int32(i))
+                store(found, m, compress(row, close))
+                m += count(close)
+            if at + m <= room:
+                me, origin = splat(np.int64(records[4 * i + 3]), WIDTH), load(row_shifts, 4 * i, 4)
+                for q in range(0, m, WIDTH):
+                    X, Y, Z, atom = load_rows(records, found, q, WIDTH, 4, 0)
+                    dx, dy, dz = X - x, Y - y, Z - z
+                    store_interleaved(vectors, 3 * (at + q), dx, dy, dz)
+                    store(distances, at + q, sqrt(dx * dx + dy * dy + dz * dz))
+                    store(first, at + q, me)
+                    store(second, at + q, to_int64(atom))
+                    for k in range(q, q + WIDTH):  # the fourth number is overwritten by the next pair
+                        store(shifts, 3 * (at + k), load(row_shifts, 4 * np.int64(found[k]), 4) - origin)
+            at += m
     return at
