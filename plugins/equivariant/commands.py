@@ -46,7 +46,8 @@ def convert(
     from plugins.equivariant.convert import convert as work
 
     d = work(checkpoint, folder, trust, python or None)
-    print(f"{folder}: a {d.architecture} model of {', '.join(d.species)}, cutoff {d.cutoff} Å, l_max {d.l_max}, {d.layers} layers")
+    print(f"{folder}: a {d.architecture} model of {', '.join(d.species)}, cutoff {d.cutoff} Å, l_max {d.l_max}, "
+          f"{d.layers} layers")
 
 
 def compile(

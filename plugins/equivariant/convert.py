@@ -64,7 +64,8 @@ def translate(arrays: dict, hyper: dict, layers=()) -> tuple[descriptions.Descri
     if target.rsplit(".", 1)[-1] in convert_messages.TARGETS:
         return convert_messages.translate(arrays, hyper, layers)
     if not target.endswith("AllegroModel"):
-        raise InputError(f"a checkpoint of '{target}' cannot be converted; allegro.model.AllegroModel and nequip.model.NequIPGNNModel can")
+        raise InputError(f"a checkpoint of '{target}' cannot be converted; allegro.model.AllegroModel and "
+                         "nequip.model.NequIPGNNModel can")
     radial = hyper["radial_chemical_embed"]
     species, channels, l_max = hyper["type_names"], hyper["num_tensor_features"], hyper["l_max"]
     features = hyper["num_scalar_features"]

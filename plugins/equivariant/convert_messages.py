@@ -47,12 +47,13 @@ def describe(arrays, hyper, layers):
     depth = sum(name.startswith("layer0_convnet.conv.edge_mlp.mlp.") and name.endswith("weight") for name in arrays) - 1
     bessel, width = arrays["layer0_convnet.conv.edge_mlp.mlp.0.weight"].shape
     everything = [x for layer in layers for x in (*layer["in"], *layer["scalars"], *layer["gated"])]
-    l_max = max(l for layer in layers for _, l, _ in layer["gated"] + [[0, 0, 1]]) if len(layers) > 1 else None
-    if l_max is None or any(p != (-1) ** l for _, l, p in everything):
-        l_max = max([l_max or 0, *(int(hyper.get("l_max", 1)),)])
+    edges = layers[0]["edge"]
+    if [x[1:] for x in edges] != [[l, (-1) ** l] for l in range(len(edges))]:
+        refuse(f"irreps of edges {edges}")
     d = descriptions.Description(
-        species=hyper["type_names"], cutoff=float(hyper["r_max"]), architecture="message-passing", l_max=l_max,
-        parity=bool(hyper.get("parity", True)), layers=len(layers), channels=max(mul for mul, _, _ in everything),
+        species=hyper["type_names"], cutoff=float(hyper["r_max"]), architecture="message-passing",
+        l_max=len(edges) - 1, parity=any(p != (-1) ** l for _, l, p in everything), layers=len(layers),
+        channels=max(mul for mul, _, _ in everything),
         latent_depth=depth, latent_width=width if depth else 1, readout_width=1, bessel=bessel,
         envelope=int(hyper.get("polynomial_cutoff_p", 6)), neighbors=float(hyper["avg_num_neighbors"]),
         dtype=hyper["model_dtype"])
@@ -94,7 +95,7 @@ class LayerOf:
         theirs_out = [(l, p) for _, l, p in layer["out"]]
         # before: one square matrix for each irrep
         start, flat = 0, self.theirs("linear_1.weight")
-        for a, b, weight in layer["linear_1"]:
+        for a, _, weight in layer["linear_1"]:
             mul = layer["in"][a][0]
             matrix = weight * flat[start:start + mul * mul].reshape(mul, mul) * self.features[theirs_in[a]]
             start += mul * mul

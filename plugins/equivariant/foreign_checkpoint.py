@@ -58,7 +58,8 @@ def layers(model):
         gains = {part: [[act_name(act), float(act.cst)] for act in getattr(gate, f"act_{part}").acts]
                  for part in ("scalars", "gates")}
         found.append({
-            "in": irreps(tp.irreps_in1), "mid": irreps(tp.irreps_out), "out": irreps(conv.linear_2.irreps_out), **blocks,
+            "in": irreps(tp.irreps_in1), "edge": irreps(tp.irreps_in2), "mid": irreps(tp.irreps_out),
+            "out": irreps(conv.linear_2.irreps_out), **blocks,
             "gains": gains, "products": paths(tp), "linear_1": paths(conv.linear_1), "linear_2": paths(conv.linear_2),
             "self": paths(conv.sc) if conv.sc is not None else None})
     return found

@@ -1,5 +1,7 @@
 """Models in use: trained, run and resumed from the command line, relaxed in batches, compiled ahead of time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -142,6 +144,25 @@ def test_foreign_arrays_become_ours_and_back(tmp_path):
         convert.translate(arrays, {**hyper, "pair_potential": "ZBL"})
     with pytest.raises(InputError, match="--trust"):
         convert.convert(tmp_path / "some.ckpt", tmp_path / "out")
+
+
+def test_a_nequip_checkpoint_becomes_ours(tmp_path):
+    """Of four layers with both parities and unlike numbers of channels; ``reference`` is what nequip 0.19 gives for `box`."""
+    arrays, hyper, layers = convert.read_arrays(Path(__file__).with_name("nequip_small.safetensors"))
+    energy, forces = (arrays.pop(f"reference.{name}") for name in ("energy", "forces"))
+    d, ours = convert.translate(arrays, hyper, layers)
+    assert (d.architecture, d.layers, d.l_max, d.parity, d.channels) == ("message-passing", 4, 1, True, 5)
+    folder.save(tmp_path, d, ours)
+    folder.to_model(tmp_path)
+    out = testing.evaluate(Equivariant(str(tmp_path), backend="torch"), box(), {"energy", "forces"})
+    assert np.allclose(out.energy, energy, atol=1e-7)
+    assert np.abs(forces).max() > 0.05 and np.abs(out.forces - forces).max() < 1e-7  # positions were rounded
+    for change in ({"pair_potential": "ZBL"}, {"readout_mlp_hidden_layers_depth": 1}, {"avg_num_neighbors": {"O": 1.0}}):
+        with pytest.raises(InputError, match=f"{next(iter(change))} = .* has no counterpart"):
+            convert.translate(arrays, hyper | change, layers)
+    layers[2]["gains"]["scalars"][1][0] = "abs"
+    with pytest.raises(InputError, match="activations silu, abs, silu, silu in layer 2 has no counterpart"):
+        convert.translate(arrays, hyper, layers)
 
 
 def test_packages_from_outside_need_trust_and_the_right_machine(tmp_path):
