@@ -9,12 +9,15 @@ them in its cache by hash, and refuses one made for another torch, processor or 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
 import tempfile
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -150,18 +153,44 @@ def compile_folder(model_folder, out=None, say=lambda text: None) -> Path:
              "units": "eV, Å", "architecture": d.architecture, "dtype": d.dtype, "layers": d.layers}
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
     target = Path(out) if out else cache_folder() / f"aoti_{key}"
-    if (target / "package.json").is_file() and out is None:
-        return target
+    if out is not None:
+        return _compile_into(model_folder, target, d, about, say)
+    with one_at_a_time(key):  # of the ranks of a run one compiles, the others wait for its package
+        if not (target / "package.json").is_file():
+            _compile_into(model_folder, target, d, about, say)
+    return target
+
+
+@contextmanager
+def one_at_a_time(name):
+    """A lock on this name in the cache, released by the system if its holder dies; none where files cannot be locked."""
+    folder = cache_folder() / "locks"
+    try:
+        folder.mkdir(exist_ok=True)
+        file = open(folder / f"aoti_{name}", "w")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        yield
+        return
+    with file:
+        yield
+
+
+def _compile_into(model_folder, target, d, about, say):
     if not shutil.which(os.environ.get("CXX", "g++")) and not shutil.which("clang++"):
         raise InputError("compiling ahead of time needs a C++ compiler (g++ or clang++), and none is found")
     model = folders.to_model(model_folder).requires_grad_(False)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix="aoti_tmp_"))
-    made, worst = functions(model), 0.0
+    made, worst, begun = functions(model), 0.0, time.perf_counter()
     try:
         for name, (arguments, axes) in examples(model).items():
             say(f"compiling {name}")
-            _compile(made[name], arguments, axes, temporary / f"{name}.pt2")
+            try:
+                _compile(made[name], arguments, axes, temporary / f"{name}.pt2")
+            except Exception as error:  # of torch, its compiler or the C++ compiler: there is the plain model still
+                raise InputError(f"'{name}' of the model could not be compiled ahead of time ({type(error).__name__}: "
+                                 f"{(str(error).strip().splitlines() or ['no message'])[0]})") from error
             worst = max(worst, _difference(made[name], temporary / f"{name}.pt2", examples(model, 19, 12, 17, 1)[name][0]))
         if not worst < TOLERANCE[d.dtype]:
             raise InputError(f"the compiled model differs from the plain one by {worst:.1e}; it is not used")
@@ -172,7 +201,8 @@ def compile_folder(model_folder, out=None, say=lambda text: None) -> Path:
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    say(f"compiled equals eager to {worst:.1e} (allowed {TOLERANCE[d.dtype]:.0e}), at other numbers of atoms and neighbours")
+    say(f"compiled in {time.perf_counter() - begun:.0f} s, once for this machine; equals eager to {worst:.1e} (allowed "
+        f"{TOLERANCE[d.dtype]:.0e}), at other numbers of atoms and neighbours")
     return target
 
 

@@ -61,7 +61,7 @@ class TorchRunner:
         all_rows = len(species)
         neighbours = torch.where(rows < 0, all_rows, rows)
         around = species[rows.clamp_min(0)]
-        if self.packages is not None:
+        if self.packages is not None and n > 1:  # compiled code wants two atoms at least
             with torch.no_grad():
                 return self._compiled(vectors, neighbours, species, around, halo, n, respond)
         vectors = vectors.detach().requires_grad_()

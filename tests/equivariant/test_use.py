@@ -200,12 +200,41 @@ def test_segments_that_are_compiled_are_those_of_the_model(tmp_path, architectur
         assert np.allclose(a.energy, b.energy, atol=1e-12) and np.allclose(a.forces, b.forces, atol=1e-11)
 
 
+def test_what_cannot_be_compiled_runs_eagerly_and_says_so(tmp_path, monkeypatch, capsys):
+    model = build(Description(architecture="message-passing", l_max=1, layers=1, channels=4, **{
+        k: v for k, v in SMALL.items() if k not in ("channels", "features")}))
+    folder.save(tmp_path, model.description, folder.from_model(model))
+    expected = testing.evaluate(Equivariant(str(tmp_path), backend="torch"), box(), {"forces"}).forces
+
+    def fails(*arguments):
+        raise RuntimeError("C++ compile error\nlong story")
+    for name, replacement, reason in (("which", lambda *a, **k: None, "needs a C\\+\\+ compiler"),
+                                      (None, fails, "RuntimeError: C\\+\\+ compile error\\)")):
+        with monkeypatch.context() as patch:
+            patch.setenv("ENGINE_CACHE", str(tmp_path / "cache"))
+            patch.setattr(*((ahead.shutil, "which") if name else (ahead, "_compile")), replacement)
+            out = testing.evaluate(Equivariant(str(tmp_path)), box(), {"forces"}).forces
+            assert np.array_equal(out, expected) and "runs eagerly" in capsys.readouterr().out.replace("\n", " ")
+            with pytest.raises(InputError, match=reason):
+                testing.evaluate(Equivariant(str(tmp_path), backend="compiled"), box(), {"forces"})
+
+
+@pytest.mark.parametrize("channels", range(1, 14))
+def test_traced_sizes_are_like_no_other(channels):
+    """Channels as many as the example has ghosts once gave a package for that number of ghosts or more."""
+    model = build(Description(architecture="message-passing", l_max=2, layers=2, channels=channels, **{
+        k: v for k, v in SMALL.items() if k not in ("channels", "features")}))
+    sizes = ahead.free_sizes(model)
+    assert len(set(sizes)) == 3 and not {1, 3, 9, channels} & set(sizes) and min(sizes) > 1
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("charges", [False, True])
 @pytest.mark.parametrize("architecture", ["local", "message-passing"])
-def test_compiled_ahead_of_time_equals_eager(tmp_path, architecture):
+def test_compiled_ahead_of_time_equals_eager(tmp_path, architecture, charges):
     torch.manual_seed(0)
     settings = {k: v for k, v in SMALL.items() if k not in ("channels", "features")}
-    model = build(Description(architecture=architecture, l_max=1, layers=2, channels=4, features=8, **settings))
+    model = build(Description(architecture=architecture, l_max=1, layers=2, channels=5, features=8, charges=charges, **settings))
     folder.save(tmp_path / "model", model.description, folder.from_model(model))
     ahead.compile_folder(tmp_path / "model", tmp_path / "package")
     needs = {"energy", "forces", "virial"}
