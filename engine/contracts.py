@@ -161,7 +161,7 @@ class Hook(Stateful):
 
     every: int = 1
     needs: frozenset = frozenset()
-    reach: float = 0.0  # Å, cutoff of the lists that it reads
+    reach: float | None = 0.0  # Å, cutoff of the lists that it reads; None: those of the potentials
 
     def start(self, simulation):
         """Before the first step of a run (also of a resumed one)."""

@@ -327,7 +327,7 @@ class HookContract(Contract):
         runs = []
         for hooks in ([], [self.hook()]):
             simulation = self.simulation(hooks)
-            simulation.domain.cutoff = max(simulation.domain.cutoff, self.hook().reach)
+            simulation.domain.cutoff = max(simulation.domain.cutoff, self.hook().reach or 0.0)
             simulation.run(self.steps)
             runs.append(everything(simulation))
         same(*runs, what="with the hook and without it")

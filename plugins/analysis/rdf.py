@@ -45,7 +45,7 @@ class RadialDistribution(Observer):
 
     @property
     def reach(self):
-        return self.cutoff or 0.0
+        return self.cutoff
 
     def start(self, simulation):
         super().start(simulation)
