@@ -10,17 +10,18 @@ def cores(count):
     return sorted(os.sched_getaffinity(0))[-count:]
 
 
-def _races(make, sizes=(), precisions=("double", "mixed"), pairs=True):
-    """sizes: (cells, copies) of the races on one core, the first of which is that of --quick and of two ranks."""
+def _races(make, sizes=(), precisions=("double", "mixed"), whole=True):
+    """sizes: (cells, copies) of the races on one core, the first of which is that of --quick and of two ranks.  whole: also the
+    free schedule and two ranks."""
     def run(quick, say):
         rows, thing = [], make()
         if quick:       # one size, the forced schedule, and the style that has always been the fastest
             thing.styles = thing.styles[:1]
             return race(thing, sizes[0], cores(1), precisions, True, say)
         for size in sizes:
-            for forced in (True, False):
+            for forced in (True, False)[:1 + whole]:
                 rows += race(thing, size, cores(1), precisions, forced, say)
-        if pairs and len(cores(2)) == 2:
+        if whole and len(cores(2)) == 2:
             rows += race(thing, sizes[0], cores(2), precisions, True, say)
         return rows
     return run
@@ -31,9 +32,9 @@ ALL = {
     "copper": _races(matter.copper, ((20, 1), (21, 3))),
     "stillinger-weber": _races(lambda: matter.silicon("Stillinger-Weber"), ((16, 1),), ("double",)),
     "tersoff": _races(lambda: matter.silicon("Tersoff"), ((16, 1),), ("double",)),
-    "buckingham": _races(matter.buckingham, ((20, 1),), pairs=False),
-    "table": _races(matter.table, ((20, 1),), ("double",), pairs=False),
-    "user-pair": _races(matter.user_pair, ((20, 1),), pairs=False),
+    "buckingham": _races(matter.buckingham, ((20, 1),), whole=False),
+    "table": _races(matter.table, ((20, 1),), whole=False),
+    "user-pair": _races(matter.user_pair, ((20, 1),), whole=False),
     "particle-mesh": particle_mesh.run,
     "lists": neighbor_lists.run,
     "two-cores": two_cores.run,

@@ -1,6 +1,6 @@
 """Drift of the total energy under NVE in each precision mode, beside LAMMPS's: a Lennard-Jones melt and hot copper.
 
-    python -m benchmarks.precision_drift [--steps 200000 60000] [--repeat 6]
+    python -m benchmarks.precision_drift [--steps 100000 40000] [--repeat 6]
 
 All three go on from the same equilibrated state. Printed: the slope of a linear fit to the energy in kT per atom and thousand
 steps, its error from block means, and the root mean square about the line in kT per atom.
@@ -81,7 +81,7 @@ def lammps(matter, atoms, steps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, nargs=2, default=[200_000, 60_000], help="of the melt and of copper")
+    parser.add_argument("--steps", type=int, nargs=2, default=[100_000, 40_000], help="of the melt and of copper")
     parser.add_argument("--repeat", type=int, default=6)
     given = parser.parse_args()
     for matter, steps in zip(MATTER, given.steps, strict=True):
