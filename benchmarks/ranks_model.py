@@ -1,8 +1,9 @@
 """What a step costs on many ranks, predicted: ``python -m benchmarks.ranks_model`` prints the table of docs/ranks.md.
 
 The model is ``engine.domain.plan.step_time``. Inputs: compute time of an atom, by measurement (``--lj``, ``--eam`` in ns); ghosts
-of a cubic brick; networks as stated in ``engine.domain.plan``. Assumed: uniform density, the largest brick 2 % above the
-mean, all 26 neighbors (more where a brick is thinner than the reach), and no overlap of computing and messages.
+of a cubic brick, half of its shell as both potentials read half lists; networks as stated in ``engine.domain.plan``. Assumed:
+uniform density, the largest brick 2 % above the mean, 13 of 26 neighbors (more where a brick is thinner than the reach)
+send in a round and 13 receive, and no overlap of computing and messages.
 """
 
 import argparse
@@ -21,7 +22,7 @@ def brick(atoms, ranks, density, reach):
     n = IMBALANCE * atoms / ranks
     side = (n / density) ** (1 / 3)
     shells = int(reach / side) + 1
-    return n, density * ((side + 2 * reach) ** 3 - side**3), min((2 * shells + 1) ** 3 - 1, ranks - 1)
+    return n, 0.5 * density * ((side + 2 * reach) ** 3 - side**3), 0.5 * min((2 * shells + 1) ** 3 - 1, ranks - 1)
 
 
 def predict(kind, atoms, ranks, network, seconds_per_atom):

@@ -19,6 +19,7 @@ BINS = 64
 PASSES = 3  # each divides the interval that holds the cut by BINS
 CLOSE = 0.005  # a cut is good enough when it misses its share by less than this
 UNEVEN = 1.2  # whole systems may load a region by this factor more than its share before systems are cut through
+NEARLY = 0.95  # of the longest side: cut along the first such axis (atoms are sorted by it: what is sent lies close together)
 SYSTEM = 3  # the "axis" of a cut between systems
 
 
@@ -100,7 +101,8 @@ def divide(fractional, system, work, n_systems, heights, periodic, comm):
     where = np.zeros(len(fractional), np.int64)  # index into regions
     while regions:
         low, high = _extents(fractional, where, len(regions), comm)
-        across = np.argmax(np.where(high > low, high - low, 0.0) * heights, axis=1)
+        length = np.where(high > low, high - low, 0.0) * heights
+        across = np.argmax(length >= NEARLY * length.max(1, keepdims=True), axis=1)
         between = _between_systems(system, work, where, regions, n_systems, comm)
         cuts = _medians(fractional, work, where, across, low, high, np.array([r.share for r in regions]), comm)
         grown, route = [], np.full((len(regions), 2), -1)
