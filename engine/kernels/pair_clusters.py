@@ -419,7 +419,7 @@ class ClusterDriver:
         block_cuts, owned_cuts, ghosts, _ = self._divide(team, clusters)
         team(_pack, owned_cuts, x, clusters.rows, self.width, self._centres, packed, private=(ghosts, moved2))
         ahead, margin = REACH * skin, 1e-4 if self.mixed else 1e-9      # for the rounding of distances
-        self._moved += np.sqrt(moved2.max()) + 0.01 * margin
+        self._moved += max(moved2.ravel().tolist()) ** 0.5 + 0.01 * margin      # NumPy takes longer for one number
         if self._pruned and 2.0 * self._moved <= ahead:
             return
         if not len(self._kept):

@@ -1,4 +1,6 @@
 """Runs the fast passes of an embedded-atom potential: tables packed for the cache, buffers kept from step to step."""
+import math
+
 import numpy as np
 
 from engine.kernels.records import pack, pack_fixed, put_fourth, unpack
@@ -56,7 +58,8 @@ class FastPasses:
         rho, pairs = self._buffer("rho", (team.size, n_all + 1)), np.empty((team.size, len(energy)))
         team(self.densities, cuts, flat, scale, csr.offsets, csr.padded, species, system, self.cutoff2, self.per_r, self.table,
              self.rows, want_energy, near, near_stop, kept, longest, private=(rho, pairs))
-        energy += pairs.sum(0)
+        if want_energy:
+            energy += pairs.sum(0)
         rho = team.total(rho)
         halo.reverse(rho[:n_all])
         team.add_up(kernels.embed, team.cuts(n), rho, species, system, self.per_rho, self.F, slope, energy, want_energy, False,
@@ -70,7 +73,7 @@ class FastPasses:
 
     def _buffer(self, name, shape, dtype=float):
         """An uninitialised array that is kept from step to step."""
-        size = int(np.prod(shape))
+        size = shape if isinstance(shape, int) else math.prod(shape)
         if name not in self._buffers or self._buffers[name].size < size:
             self._buffers[name] = np.empty(size + size // 16, dtype)
         return self._buffers[name][:size].reshape(shape)
