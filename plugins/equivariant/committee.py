@@ -17,6 +17,7 @@ import numpy as np
 from engine.config.quantities import InputFile
 from engine.contracts import Capabilities, Output, Potential
 from engine.errors import InputError
+from engine.weighted import REACHES
 from plugins.equivariant.potential import Equivariant
 
 
@@ -38,11 +39,18 @@ class Committee(Potential):
         for member in self._members:
             member.bind(species_names)
 
+    def state_dict(self):
+        return {str(k): member.state_dict() for k, member in enumerate(self._members)}
+
+    def load_state_dict(self, tree):
+        for k, member in enumerate(self._members):
+            member.load_state_dict(tree.get(str(k), {}))
+
     def capabilities(self):
         each = [m.capabilities() for m in self._members]
-        widest = max(each, key=lambda c: (c.reach == "message passing", c.layers))
+        widest = max((c.reach for c in each), key=REACHES.index)
         provides = frozenset.intersection(*(c.provides for c in each)) | {"variance"}
-        return Capabilities(max(c.cutoff for c in each), "full", widest.reach, widest.layers, provides=provides,
+        return Capabilities(max(c.cutoff for c in each), "full", widest, max(c.layers for c in each), provides=provides,
                             heat_flux=all(c.heat_flux for c in each))
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):

@@ -16,7 +16,7 @@ from engine.errors import InputError
 from engine.simulation import Simulation
 from integrators.nve import NVE
 from plugins.equivariant import ahead, derivatives, folder, graphs
-from plugins.equivariant.data import frames, splits
+from plugins.equivariant.data import frames, splits, store
 from plugins.equivariant.description import Description
 from plugins.equivariant.lattice_sum import Lattice
 from plugins.equivariant.models import build
@@ -187,6 +187,28 @@ def test_training_on_point_charges_recovers_their_asymptote(tmp_path):
     assert abs(far_ - near_) > 0.3 and abs((far - near) - (far_ - near_)) < 0.05 * abs(far_ - near_)
 
 
+@pytest.mark.slow
+def test_the_training_step_compiles(tmp_path):
+    from plugins.equivariant.training.step import Step
+
+    torch.manual_seed(0)
+    d = Description(species=["C", "F", "O"], cutoff=2.0, l_max=1, layers=1, channels=4, features=8, embedding_width=8,
+                    latent_width=8, readout_width=8, charges=True, dtype="float64")
+    found, model = [], build(d)
+    for seed in range(3):
+        atoms = ions(seed)
+        found.append(frames.Frame(np.array(atoms.get_chemical_symbols()), atoms.positions, np.array(atoms.cell), atoms.pbc,
+                                  atoms.get_potential_energy(), atoms.get_forces(), np.zeros((3, 3)), "made"))
+    graphs_ = store.GraphStore(found, d.species, d.cutoff)
+    labels = batches.Labels(found, graphs_, np.zeros(3), batches.Loss(1, 1, 1), d.cutoff, torch.float64, Lattice(found, 1.0))
+    batch = labels.batch([0, 1, 2], batches.shape_for(graphs_, [8] * 3, range(3), BatchSize(3), 1))
+    names, parameters = zip(*model.named_parameters())
+    step = Step(model, names, True, True)
+    plain, fast = Step(model, names, True, False)(list(parameters), batch), step(list(parameters), batch)
+    assert step.note == "compiled"
+    assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip([*plain[0], plain[1]], [*fast[0], fast[1]]))
+
+
 def test_energy_is_conserved_and_a_checkpoint_keeps_the_mesh(tmp_path):
     save(tmp_path)
     make = lambda: Simulation.from_atoms(box(), Equivariant(str(tmp_path)), NVE(timestep=0.25),
@@ -202,6 +224,30 @@ def test_energy_is_conserved_and_a_checkpoint_keeps_the_mesh(tmp_path):
     other.load_state_dict(tree)
     other.run(20)
     assert np.array_equal(sim.state.positions, other.state.positions)
+
+
+def test_a_committee_with_and_without_charges(tmp_path):
+    """What is far reaches through the average; the checkpoint has every member's mesh."""
+    from plugins.equivariant.committee import Committee
+
+    save(tmp_path / "a")
+    save(tmp_path / "b", architecture="message-passing", neutral=False)
+    save_short(tmp_path / "c")
+    names = [str(tmp_path / name) for name in "abc"]
+    each = [testing.evaluate(Equivariant(n, backend="torch"), box(), {"energy", "forces"}) for n in names]
+    committee = Committee(names)
+    committee._members = [Equivariant(n, backend="torch") for n in names]
+    assert committee.capabilities().reach == "global" and not committee.capabilities().heat_flux
+    out = testing.evaluate(committee, box(), {"energy", "forces"})
+    assert np.allclose(out.forces, np.mean([e.forces for e in each], 0), atol=1e-10)
+    tree = committee.state_dict()
+    assert set(tree["0"]) == set(tree["1"]) == {"mesh"} and tree["2"] == {}
+    committee.load_state_dict(tree)
+
+
+def save_short(path):
+    model = build(Description(**{**CHARGED, "charges": False}))
+    folder.save(path, model.description, folder.from_model(model))
 
 
 @pytest.mark.parametrize("architecture", ["local", "message-passing"])
