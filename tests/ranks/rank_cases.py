@@ -124,6 +124,24 @@ def several_systems(comm):
     return evaluated(comm, ZhouEAM(), images)
 
 
+def with_half_of_the_ghosts(name, potential, structure):
+    """On several ranks only those ghosts whose pairs half lists count; on one rank all of them."""
+
+    def run(comm):
+        return evaluated(comm, potential(), structure(), half=comm.size > 1)
+
+    CASES[name] = run
+
+
+with_half_of_the_ghosts("half_lj_triclinic", lj, lambda: triclinic(argon(3)))
+with_half_of_the_ghosts("half_lj_cutoff_beyond_the_box", lj, lambda: triclinic(argon(1)))
+with_half_of_the_ghosts("half_two_atoms", lj, lambda: Atoms("Ar2", [[1, 1, 1], [4.6, 1.2, 0.9]], cell=[12, 13, 14], pbc=True))
+with_half_of_the_ghosts("half_without_a_cell", lj, lambda: Atoms("Ar108", argon(3).positions))
+with_half_of_the_ghosts("half_eam", ZhouEAM, lambda: triclinic(copper((3, 3, 4))))
+with_half_of_the_ghosts("half_several_systems", ZhouEAM,
+                        lambda: [copper((2, 2, 2)), triclinic(copper((3, 2, 2))), copper((1, 1, 1))])
+
+
 def trajectory(comm, atoms, potential, integrator, steps, temperature, seed=11, by="counted", **options):
     state = state_from_atoms(atoms)
     thermalise(state, temperature, seed)

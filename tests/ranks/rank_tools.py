@@ -32,13 +32,13 @@ def ordered(comm, state, arrays):
     return {k: v[order] for k, v in rows.items()}
 
 
-def evaluated(comm, potential, atoms, skin=0.6, needs=ALL, exclusions=()):
+def evaluated(comm, potential, atoms, skin=0.6, needs=ALL, exclusions=(), half=False):
     """Everything that a potential says about a structure, after a few rebuilds in which atoms migrate."""
     state = state_from_atoms(atoms)
     state.exclusions = np.array(exclusions, np.int64).reshape(-1, 2)
     share_out(state, comm)
     potential.bind(state.species_names)
-    domain = Domain(state, potential.capabilities().cutoff, skin)
+    domain = Domain(state, potential.capabilities().cutoff, skin, half=half)
     forces = Forces(state, domain, {"potential": potential})
     forces(needs)
     owned = comm.gather(state.n)
@@ -51,7 +51,7 @@ def evaluated(comm, potential, atoms, skin=0.6, needs=ALL, exclusions=()):
     assert domain.rebuilds == 5
     out = forces(needs)
     pairs = comm.sum(len(domain.neighbors.half(domain.cutoff).indices))
-    full = comm.sum(len(domain.neighbors.full(domain.cutoff).indices))
+    full = 2 * pairs if half else comm.sum(len(domain.neighbors.full(domain.cutoff).indices))
     arrays = {k: v.copy() for k, v in out.items() if k in ("forces", "atom_energy", "atom_virial")}
     sums = {k: v.copy() for k, v in out.items() if k not in arrays}
     fast = forces(frozenset({"energy", "forces", "virial"}))  # other kernels than those that give per-atom virials

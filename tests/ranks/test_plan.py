@@ -21,9 +21,11 @@ from engine.domain.migration import share_out
 from engine.parallel import world
 comm, state = world(), state_from_atoms(structure())
 share_out(state, comm)
-domain = Domain(state, 5.0, 0.7)
+domain = Domain(state, 5.0, 0.7, half=HALF)
 domain.refresh()
-images = comm.gather([state.n, state.n_ghost, state.n_ghost - len(domain.halo.owner), len(domain.halo.peers)])
+halo = domain.halo
+senders = int(sum(p.receive.stop > p.receive.start for p in halo.peers)) if HALF else len(halo.peers)
+images = comm.gather([state.n, state.n_ghost, state.n_ghost - len(halo.owner), senders])
 if comm.rank == 0:
     print(json.dumps(images))
 """
@@ -36,9 +38,10 @@ def structure():
 
 
 @pytest.mark.mpi
-def test_plan_is_what_happens():
-    actual = np.array(json.loads(mpiexec(3, "-c", ACTUAL).stdout)).T
-    found = plan(state_from_atoms(structure()), 5.7, 3)
+@pytest.mark.parametrize("half", [False, True])
+def test_plan_is_what_happens(half):
+    actual = np.array(json.loads(mpiexec(3, "-c", ACTUAL.replace("HALF", str(half))).stdout)).T
+    found = plan(state_from_atoms(structure()), 5.7, 3, half)
     assert (np.array([found.atoms, found.ghosts, found.remote, found.peers]) == actual).all()
 
 
