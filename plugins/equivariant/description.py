@@ -67,8 +67,18 @@ class Description:
                      readout_depth=0, embedding_width=1, latent_width=1, readout_width=1)
         for name, low in least.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < low:
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise InputError(f"model: {name} = {value!r} must be a whole number of at least {low}")
+        for name in ("parity", "zbl", "charges", "neutral"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"model: {name} = {getattr(self, name)!r} must be true or false")
+        for name in ("cutoff", "neighbors", "smearing"):
+            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int | float):
+                raise InputError(f"model: {name} = {getattr(self, name)!r} must be a number")
+        for name in ("cutoffs", "cores"):
+            value = getattr(self, name)
+            if not isinstance(value, dict) or not all(isinstance(x, int | float) for x in value.values()):
+                raise InputError(f"model: {name} = {value!r} must be a table such as {{ \"O-H\" = 3.0 }}")
         if self.l_max > 6:
             raise InputError(f"model: l_max = {self.l_max} is above 6; two or three is usual")
         if self.features % 2:

@@ -114,6 +114,14 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path):
         Equivariant(str(tmp_path))
 
 
+@pytest.mark.parametrize("wrong", [dict(charges=1), dict(parity="yes"), dict(cutoff="4 A"), dict(cutoffs=3.0), dict(l_max=1.5),
+                                   dict(cores={"O-H": "x"}), dict(smearing=True), dict(channels=True), dict(neighbors=None)])
+def test_descriptions_of_the_wrong_kind_are_refused_in_one_line(wrong):
+    with pytest.raises(InputError, match=f"model: {next(iter(wrong))} = ") as refusal:
+        Description(**{**SMALL, **wrong})
+    assert "\n" not in str(refusal.value)
+
+
 def test_a_local_model_through_torch_is_the_same(tmp_path):
     save(tmp_path, **SMALL)
     needs = {"energy", "forces", "virial"}
