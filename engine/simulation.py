@@ -55,7 +55,8 @@ class Simulation:
             plugins.check(potential)
             potential.precision = precision
             potential.bind(state.species_names)
-        cutoff = max([p.capabilities().cutoff for p in self.potentials.values()] + [hook.reach or 0.0 for hook in hooks], default=0.0)
+        cutoffs = [p.capabilities().cutoff for p in self.potentials.values()] + [hook.reach or 0.0 for hook in hooks]
+        cutoff = max(cutoffs, default=0.0)
         self.domain = domain or Domain(state, cutoff, DEFAULT_SKIN if skin is None else skin, half=self._half_lists(hooks))
         self.fields = list(fields)
         self.electric = Electric(self.fields) if self.fields else None
