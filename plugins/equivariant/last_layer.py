@@ -6,16 +6,26 @@ of noise σ and a flat prior kept finite by λ, the weights' covariance, and so 
     Σ = σ² (Σ_frames φ φᵀ / N² + λ I)⁻¹,   var E = φᵀ Σ φ,
 
 energies per atom entering the fit. σ² is fixed so that the average of (error)²/variance over validation frames is one.
-It costs nothing to train; like any linear estimate, it says how far a frame's features are from those seen.
+It costs nothing to train; like any linear estimate, it says how far a frame's features are from those seen. A training
+keeps Σ beside the model, and ``uncertainties`` asks for it, to choose what to label next:
+
+>>> from plugins.equivariant.last_layer import uncertainties
+>>> uncertainties("water", frames)          # eV, one standard deviation for each of ASE's Atoms
+
+With latent charges it is that of the energy inside the cutoff.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from engine.errors import InputError
+from plugins.equivariant import description, folder, graphs
 from plugins.equivariant.training.batches import Labels, Shape
 
 
@@ -72,3 +82,70 @@ def fit(model, labels: Labels, train, validation, shape: Shape, errors: np.ndarr
     sizes = np.array([len(labels.frames[r].symbols) for r in validation])[:, None]
     expected = raw.variance(frame_features(model, labels, validation, shape) / sizes)
     return LastLayer(raw.covariance * float(np.mean(errors**2 / expected)))
+
+
+FILE = "last_layer.safetensors"
+
+
+def keep(trainer, out):
+    """Fit to the frames of a training that have energies, and write the covariance into the model's folder `out`."""
+    from safetensors.numpy import save_file
+
+    labels = trainer.labels
+    having = {part: [r for r in rows if labels.frames[r].energy is not None] for part, rows in trainer.rows.items()}
+    if not having["train"]:
+        return
+    train, validation = having["train"], having["validation"] or having["train"]
+    errors = np.concatenate([_errors(trainer, validation[k:k + trainer.shape.frames])
+                             for k in range(0, len(validation), trainer.shape.frames)])
+    found = fit(trainer.model, labels, train, validation, trainer.shape, errors)
+    temporary = Path(out, FILE + ".tmp")
+    save_file({"covariance": found.covariance, "weights": _weights(trainer.model)}, temporary)
+    os.replace(temporary, Path(out, FILE))
+
+
+def _errors(trainer, rows):
+    """(len(rows),) eV/atom."""
+    labels, rows = trainer.labels, [int(r) for r in rows]
+    energy = trainer.evaluation(trainer.parameters, labels.batch(rows, trainer.shape))[1][0].numpy()
+    return np.array([(energy[k] + labels.base[r] - labels.frames[r].energy) / len(labels.frames[r].symbols)
+                     for k, r in enumerate(rows)])
+
+
+def _weights(model):
+    """The last layer's own weights: a covariance belongs to them."""
+    return last_linear(model).weight.detach().cpu().numpy().astype(float)
+
+
+def load(path, model) -> LastLayer:
+    """The covariance that a training kept beside `model`, the model of the folder `path`."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    file = Path(path, FILE)
+    if not file.is_file():
+        raise InputError(f"{path} has no {FILE}: it was converted, trained without energies, or trained before that was kept")
+    try:
+        found = load_file(file)
+        covariance, weights = found["covariance"], found["weights"]
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{file} cannot be read ({error}); was it truncated?") from None
+    if not np.array_equal(weights, _weights(model)):
+        raise InputError(f"{file} belongs to other weights than those in weights.safetensors; train the model again")
+    return LastLayer(covariance)
+
+
+def uncertainties(path, structures) -> np.ndarray:
+    """(len(structures),) eV, standard deviations of the energies of ASE's Atoms by the model in the folder `path`."""
+    model = folder.to_model(path).requires_grad_(False)
+    d, last, out = description.read(path), load(path, model), []
+    for atoms in structures:
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(d.species))
+        if unknown:
+            raise InputError(f"the model {path} does not know {', '.join(unknown)}; it has: {', '.join(d.species)}")
+        species = np.array([d.species.index(s) for s in atoms.get_chemical_symbols()])
+        graph = graphs.build(atoms.positions, np.array(atoms.cell), atoms.pbc, species, d.cutoff)
+        batch = graphs.join([graph], d.cutoff, getattr(torch, d.dtype))
+        phi = features(model, (batch.vectors, batch.neighbours, batch.species, batch.around)).double().sum(0)
+        out.append(last.variance(phi[None].numpy())[0])
+    return np.sqrt(np.array(out))

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from test_kernel import SMALL, box, save
-from test_training import labelled
+from test_training import MODEL, labelled, stage
 
 from engine import testing
 from engine.errors import InputError
+from plugins.equivariant import folder
 from plugins.equivariant.committee import Committee
 from plugins.equivariant.data import frames, store
 from plugins.equivariant.description import Description
-from plugins.equivariant.last_layer import features, fit, frame_features, last_linear
+from plugins.equivariant.last_layer import features, fit, frame_features, last_linear, uncertainties
 from plugins.equivariant.models import build
 from plugins.equivariant.potential import Equivariant
 from plugins.equivariant.training import batches
@@ -46,6 +48,30 @@ class TestContract(testing.PotentialContract):
 
     def structures(self):
         return [box()]
+
+
+@pytest.mark.parametrize("more", [dict(), dict(charges=True), dict(architecture="message-passing", dtype="float64")])
+def test_a_training_keeps_what_tells_known_frames_from_strange_ones(tmp_path, more):
+    from ase.io import write
+
+    write(tmp_path / "alloy.xyz", labelled(10), format="extxyz")
+    stage(str(tmp_path / "alloy.xyz"), tmp_path / "m", model={**MODEL, **more}, epochs=2).train(quiet=True)
+    known = labelled(3, seed=5)
+    strange = [atoms.copy() for atoms in known]
+    for atoms in strange:
+        atoms.set_cell(atoms.cell[:] * 0.75, scale_atoms=True)
+    doubts = uncertainties(tmp_path / "m", [*known, *strange])
+    assert (doubts > 0).all() and doubts[3:].min() > 2 * doubts[:3].max()
+    with pytest.raises(InputError, match="does not know Ni"):
+        uncertainties(tmp_path / "m", [Atoms("Ni")])
+    arrays = folder.load(tmp_path / "m")[1]
+    name = max(k for k in arrays if k.startswith("readout"))
+    folder.save(tmp_path / "m", folder.load(tmp_path / "m")[0], {**arrays, name: arrays[name] + 1})
+    with pytest.raises(InputError, match="belongs to other weights"):
+        uncertainties(tmp_path / "m", known)
+    (tmp_path / "m/last_layer.safetensors").write_bytes(b"short")
+    with pytest.raises(InputError, match="truncated"):
+        uncertainties(tmp_path / "m", known)
 
 
 @pytest.mark.parametrize("architecture", ["local", "message-passing"])

@@ -26,6 +26,7 @@ from engine.config.quantities import InputFile
 from engine.errors import InputError
 from engine.output.watch import seconds
 from engine.stages import Stage
+from plugins.equivariant import last_layer
 from plugins.equivariant.data import checks, frames, splits, store
 from plugins.equivariant.lattice_sum import Lattice
 from plugins.equivariant.training import batches, report
@@ -127,6 +128,8 @@ class Train(Stage):
                 for p, best in zip(trainer.parameters, trainer.best_weights):
                     p.copy_(best)
             subject.save(out, {"origin": "trained", "torch": torch.__version__, "files": json.dumps(self.data.files)})
+            if self.cotrain is None:
+                last_layer.keep(trainer, out)
             screen.say(report.write(out, errors, trainer.state, notes + subject.notes))
         processes.barrier()
         processes.close()
