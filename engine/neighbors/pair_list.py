@@ -47,8 +47,8 @@ class PairList:
         bins = self._sorted(positions, cell, origin, periodic)
         while True:
             a = self._arrays if self._arrays is not None else _pairs(self._room)
-            total = pair_search.emit(*bins, self.cutoff, *self._near, a.first, a.second, a.shifts.reshape(-1), a.distances,
-                                     a.vectors.reshape(-1))
+            out = a.first, a.second, a.shifts.reshape(-1), a.distances, a.vectors.reshape(-1)
+            total = pair_search.emit(*(bins + (self.cutoff,) + self._near + out))
             self._arrays = a if self.reuse else None
             if total < 0:
                 self._near = _scratch(-2 * total + 64)
