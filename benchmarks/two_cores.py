@@ -82,7 +82,8 @@ def run(quick, say):
         lammps.close()
         for precision in ("double", "mixed") if "mixed" in thing.goals else ("double",):
             ours = partial(start_ours, thing, path, precision=precision, skin=thing.skin, forced=True)
-            contestants = {"one": ours(cores=cores[:1]), "two threads": ours(cores=cores, threads=2), "two ranks": ours(cores=cores)}
+            contestants = {"one": ours(cores=cores[:1]), "two threads": ours(cores=cores, threads=2),
+                           "two ranks": ours(cores=cores)}
             forces = {}
             for how, worker in contestants.items():
                 worker("forces", path=str(folder / "forces.npz"))
