@@ -64,98 +64,113 @@ def describe(arrays, hyper, layers):
     return d, ours
 
 
-class LayerOf:
+class Layer:
     """One layer's arrays under our names. `features`: factor by which theirs exceed ours, for each irrep that enters."""
 
     def __init__(self, d, arrays, k, layer, before, after, features):
         self.d, self.k, self.layer, self.before, self.after, self.features = d, k, layer, before, after, features
         self.theirs = lambda name: arrays[f"layer{k}_convnet.conv.{name}"].astype(float)
         self.embedding = arrays["type_embed.embed_module.weight"].astype(float)
-
-    def place(self, matrix, rows, columns, at=0, out=None):
-        """`matrix` in the upper left corner of zeros (rows, columns), or of `out` from row `at`."""
-        out = np.zeros((rows, columns)) if out is None else out
-        out[at:at + matrix.shape[0], :matrix.shape[1]] = matrix
-        return out
-
-    def columns(self, matrix, irrep):
-        """Columns of an output irrep -> ours: the scalars, then each gate, each as wide as our channels."""
-        if tuple(irrep) != (0, 1):
-            return self.place(matrix, len(matrix), self.d.channels)
-        starts = np.cumsum([0, *(mul for mul, l, p in self.layer["scalars"] if (l, p) == (0, 1)),
-                            *(mul for mul, _, _ in self.layer["gated"])])
-        order = [tuple(x) for x in self.after if x[0] > 0]
-        gates = {(l, p): k + 1 for k, (_, l, p) in enumerate(self.layer["gated"])}
-        blocks = [matrix[:, starts[b]:starts[b + 1]] for b in (0, *(gates[x] for x in order))]
-        return np.concatenate([self.place(b, len(matrix), self.d.channels) for b in blocks], 1)
-
-    def write(self, out):
-        d, layer, u, prefix = self.d, self.layer, self.d.channels, f"interactions.{self.k}."
-        theirs_in = [(l, p) for _, l, p in layer["in"]]
-        theirs_out = [(l, p) for _, l, p in layer["out"]]
-        # before: one square matrix for each irrep
-        start, flat = 0, self.theirs("linear_1.weight")
-        for a, _, weight in layer["linear_1"]:
-            mul = layer["in"][a][0]
-            matrix = weight * flat[start:start + mul * mul].reshape(mul, mul) * self.features[theirs_in[a]]
-            start += mul * mul
-            k = self.before.index(theirs_in[a])
-            out[f"{prefix}before.{k}.weight"] = self.place(matrix, u, u) * math.sqrt(u)
-        # radial: a block of columns for each path
-        ours = [(a, l2, c) for c, (lc, pc) in enumerate(self.after) for a, (la, pa) in enumerate(self.before)
-                for l2 in range(d.l_max + 1) if pa * (-1) ** l2 == pc and abs(la - l2) <= lc <= la + l2]
-        sizes = np.cumsum([0, *(layer["in"][i][0] for i, *_ in layer["products"])])
-        of_path = {}
-        for t, (i, j, m, weight) in enumerate(layer["products"]):
+        self.entering = [(l, p) for _, l, p in layer["in"]]
+        self.paths = [(a, l2, c) for c, (lc, pc) in enumerate(after) for a, (la, pa) in enumerate(before)
+                      for l2 in range(d.l_max + 1) if pa * (-1) ** l2 == pc and abs(la - l2) <= lc <= la + l2]
+        #: our path -> (number of theirs, block of the middle that it fills, its weight against ours)
+        self.product = {}
+        for t, (i, l2, m, weight) in enumerate(layer["products"]):
             _, l, p = layer["mid"][m]
-            of_path[self.before.index(theirs_in[i]), j, self.after.index((l, p))] = t, m, weight / math.sqrt(2 * l + 1)
-        for n in range(d.latent_depth + 1):
-            matrix = self.theirs(f"edge_mlp.mlp.{2 * n}.weight") * (2 * math.pi / d.cutoff**2 if n == 0 else 1.0)
-            if n == d.latent_depth:
-                blocks = [of_path[path] for path in ours]
-                matrix = np.concatenate([self.place(factor * matrix[:, sizes[t]:sizes[t + 1]], len(matrix), u)
-                                         for t, _, factor in blocks], 1)
-            out[f"{prefix}radial.layers.{n}.weight"] = matrix
-        # after: rows of the paths into an irrep, in the order of their middle; theirs merges neighbours of one irrep
-        start, flat = 0, self.theirs("linear_2.weight")
-        merged = [x for x, y in zip(layer["mid"], [None, *layer["mid"]]) if y is None or x[1:] != y[1:]]
-        for a, b, weight in layer["linear_2"]:
-            irrep = tuple(merged[a][1:])
-            slots = [m for m, x in enumerate(layer["mid"]) if tuple(x[1:]) == irrep]
-            heights = np.cumsum([0, *(layer["mid"][m][0] for m in slots)])
-            shape = heights[-1], layer["out"][b][0]
-            matrix = self.columns(weight * flat[start:start + shape[0] * shape[1]].reshape(shape), irrep)
-            start += shape[0] * shape[1]
-            c = self.after.index(irrep)
-            paths = [path for path in ours if path[2] == c]
-            wide = np.zeros((len(paths) * u, matrix.shape[1]))
-            for n, path in enumerate(paths):
-                s = slots.index(of_path[path][1])
-                self.place(matrix[heights[s]:heights[s + 1]], 0, 0, n * u, wide)
-            factor = math.sqrt(2.0) if irrep in self.before else 1.0
-            out[f"{prefix}after.{c}.weight"] = wide * math.sqrt(len(wide)) * factor
-        # own: for each species a matrix from their product with the embedding of the species
-        shared = [x for x in self.after if x in self.before]
-        own = {x: np.zeros((len(d.species), u, u * (1 + sum(l > 0 for l, _ in self.after)) if x == (0, 1) else u))
-               for x in shared}
-        start, flat = 0, self.theirs("sc.weight") if layer["self"] is not None else None
-        for a, _, b, weight in layer["self"] or ():
-            irrep, shape = theirs_in[a], (layer["in"][a][0], self.embedding.shape[1], layer["out"][b][0])
-            w = flat[start:start + math.prod(shape)].reshape(shape)
-            start += math.prod(shape)
-            if theirs_out[b] != irrep:
-                refuse(f"self-connection in layer {self.k}")
-            w = np.einsum("uvw,zv->zuw", w, self.embedding) * weight / math.sqrt(2 * irrep[0] + 1) * self.features[irrep]
-            for z in range(len(w)):
-                self.place(self.columns(w[z], irrep), 0, 0, 0, own[irrep][z])
-        for n, x in enumerate(shared):
-            out[f"{prefix}own.{n}"] = own[x] * math.sqrt(2.0 * u)
+            path = before.index(self.entering[i]), l2, after.index((l, p))
+            self.product[path] = t, m, weight / math.sqrt(2 * l + 1)
+
+    def arrays(self):
+        """{name: array}"""
+        found = {**self.before_products(), **self.radial(), **self.after_products(), **self.own()}
+        return {f"interactions.{self.k}.{name}": array for name, array in found.items()}
 
     def leaving(self):
         """Factors by which their features exceed ours behind this layer."""
         gains = {tuple(x[1:]): gain for x, (_, gain) in zip(self.layer["scalars"], self.layer["gains"]["scalars"])}
         gains |= {tuple(x[1:]): gain for x, (_, gain) in zip(self.layer["gated"], self.layer["gains"]["gates"])}
         return {x: gain / (TANH_GAIN if x == (0, -1) else SILU_GAIN) for x, gain in gains.items()}
+
+    def columns(self, matrix, irrep):
+        """Columns of an output irrep -> ours: the scalars, then each gate, each as wide as our channels."""
+        if irrep != (0, 1):
+            return placed(matrix, len(matrix), self.d.channels)
+        starts = np.cumsum([0, *(mul for mul, l, p in self.layer["scalars"] if (l, p) == (0, 1)),
+                            *(mul for mul, _, _ in self.layer["gated"])])
+        gates = {(l, p): k + 1 for k, (_, l, p) in enumerate(self.layer["gated"])}
+        blocks = [matrix[:, starts[b]:starts[b + 1]] for b in (0, *(gates[x] for x in self.after if x[0] > 0))]
+        return np.concatenate([placed(b, len(matrix), self.d.channels) for b in blocks], 1)
+
+    def before_products(self):
+        """A square matrix for each irrep that enters."""
+        u, out, parts = self.d.channels, {}, pieces(self.theirs("linear_1.weight"))
+        for a, _, weight in self.layer["linear_1"]:
+            mul, irrep = self.layer["in"][a][0], self.entering[a]
+            matrix = weight * self.features[irrep] * parts((mul, mul))
+            out[f"before.{self.before.index(irrep)}.weight"] = placed(matrix, u, u) * math.sqrt(u)
+        return out
+
+    def radial(self):
+        """The network's matrices; the last has a block of columns for each path."""
+        starts, out = np.cumsum([0, *(self.layer["in"][i][0] for i, *_ in self.layer["products"])]), {}
+        for n in range(self.d.latent_depth + 1):
+            matrix = self.theirs(f"edge_mlp.mlp.{2 * n}.weight") * (2 * math.pi / self.d.cutoff**2 if n == 0 else 1.0)
+            if n == self.d.latent_depth:
+                blocks = [factor * matrix[:, starts[t]:starts[t + 1]] for t, _, factor in map(self.product.get, self.paths)]
+                matrix = np.concatenate([placed(b, len(b), self.d.channels) for b in blocks], 1)
+            out[f"radial.layers.{n}.weight"] = matrix
+        return out
+
+    def after_products(self):
+        """Rows of all paths into an irrep; theirs has them in the order of the middle's blocks."""
+        u, out, parts, middle = self.d.channels, {}, pieces(self.theirs("linear_2.weight")), self.layer["mid"]
+        merged = [tuple(x[1:]) for x, y in zip(middle, [None, *middle]) if y is None or x[1:] != y[1:]]
+        for a, b, weight in self.layer["linear_2"]:
+            irrep = merged[a]
+            slots = [m for m, x in enumerate(middle) if tuple(x[1:]) == irrep]
+            starts = np.cumsum([0, *(middle[m][0] for m in slots)])
+            matrix = self.columns(weight * parts((starts[-1], self.layer["out"][b][0])), irrep)
+            c, blocks = self.after.index(irrep), []
+            for path in self.paths:
+                if path[2] == c:
+                    s = slots.index(self.product[path][1])
+                    blocks.append(placed(matrix[starts[s]:starts[s + 1]], u, matrix.shape[1]))
+            factor = math.sqrt(2.0) if irrep in self.before else 1.0
+            out[f"after.{c}.weight"] = np.concatenate(blocks) * math.sqrt(len(blocks) * u) * factor
+        return out
+
+    def own(self):
+        """For each species a matrix: theirs multiplies features by the species' embedding."""
+        u, species = self.d.channels, len(self.d.species)
+        width = {x: u * (1 + sum(l > 0 for l, _ in self.after)) if x == (0, 1) else u for x in self.after}
+        own = {x: np.zeros((species, u, width[x])) for x in self.after if x in self.before}
+        parts = pieces(self.theirs("sc.weight")) if self.layer["self"] else None
+        for a, _, b, weight in self.layer["self"] or ():
+            irrep, (mul, *out_irrep) = self.entering[a], self.layer["out"][b]
+            if tuple(out_irrep) != irrep:
+                refuse(f"self-connection in layer {self.k}")
+            w = parts((self.layer["in"][a][0], self.embedding.shape[1], mul))
+            w = np.einsum("uvw,zv->zuw", w, self.embedding) * weight / math.sqrt(2 * irrep[0] + 1) * self.features[irrep]
+            for z in range(species):
+                own[irrep][z] = placed(self.columns(w[z], irrep), u, width[irrep])
+        return {f"own.{n}": x * math.sqrt(2.0 * u) for n, x in enumerate(own.values())}
+
+
+def placed(matrix, rows, columns):
+    """`matrix` in the upper left corner of zeros (rows, columns)."""
+    return np.pad(matrix, ((0, rows - matrix.shape[0]), (0, columns - matrix.shape[1])))
+
+
+def pieces(flat):
+    """A function that takes the next array of a shape from flat weights."""
+    taken = 0
+
+    def following(shape):
+        nonlocal taken
+        taken += math.prod(shape)
+        return flat[taken - math.prod(shape):taken].reshape(shape)
+    return following
 
 
 def translate(arrays, hyper, layers):
@@ -167,11 +182,11 @@ def translate(arrays, hyper, layers):
     out["embedding"][:, :embedding.shape[1], 0] = embedding
     features = {(0, 1): 1.0}
     for k, layer in enumerate(layers):
-        one = LayerOf(d, arrays, k, layer, irreps[k], irreps[k + 1], features)
-        one.write(out)
+        one = Layer(d, arrays, k, layer, irreps[k], irreps[k + 1], features)
+        out |= one.arrays()
         features = one.leaving()
     last = arrays["per_atom_energy_readout.mlp_module.mlp.0.weight"].astype(float)
-    out["readout.0.weight"] = one.place(last / math.sqrt(len(last)) * features[0, 1] * math.sqrt(u), u, 1)
+    out["readout.0.weight"] = placed(last / math.sqrt(len(last)) * features[0, 1] * math.sqrt(u), u, 1)
     out["readout.1.weight"] = np.ones((1, 1))
     for name, default in (("scales", 1.0), ("shifts", 0.0)):
         value = arrays.get(f"per_type_energy_scale_shift.{name}", np.zeros(0)).ravel().astype(float)
