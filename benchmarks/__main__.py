@@ -41,6 +41,29 @@ def processor():
     return platform.processor() or platform.machine()
 
 
+def same(row):
+    """What tells rows apart, whatever the versions and settings of the peer."""
+    return row["case"], row["atoms"], row["cores"], row["precision"], row["schedule"].split(",")[0], row["peer"].split()[0]
+
+
+def write(name, rows, whole=False):
+    """Put rows of a benchmark into the file and the table, in the place of those that they repeat, or of all that it has."""
+    file, readme = HERE / "results" / "cpu.json", HERE / "README.md"
+    file.parent.mkdir(exist_ok=True)
+    kept = json.loads(file.read_text()) if file.exists() else {"rows": []}
+    rows = [dict(row.as_dict(), benchmark=name) for row in rows]
+    new, order = {same(row) for row in rows}, list(cases.ALL)
+    old = [row for row in kept["rows"] if same(row) not in new and not (whole and row["benchmark"] == name)]
+    kept["rows"] = sorted(old + rows, key=lambda row: order.index(row["benchmark"]))
+    kept["machine"] = {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "date": str(date.today())}
+    file.write_text(json.dumps(kept, indent=1) + "\n")
+    head, _, tail = readme.read_text().partition(MARK)
+    where = "Made on {processor}, {cores} cores, {date}.".format(**kept["machine"])
+    table = render(kept["rows"])
+    readme.write_text(f"{head}{MARK}\n\n{where}\n\n{table}\n\n{MARK}{tail.partition(MARK)[2]}")
+    return table
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the 32 k cases only, in about five minutes")
@@ -51,29 +74,22 @@ def main():
         race.LARGE = float("inf")
     if given.only and given.only not in cases.ALL:
         parser.error(f"no benchmark is called '{given.only}'; there are: {', '.join(cases.ALL)}")
-    file = HERE / "results" / "cpu.json"
-    file.parent.mkdir(exist_ok=True)
+    table = write("", [])
     for name, run in cases.ALL.items():
-        if given.only in (None, name):
-            print(name, flush=True)
-            try:
-                rows = [dict(row.as_dict(), benchmark=name) for row in run(given.quick, say)]
-            except ImportError as error:
-                print(f"  left out: {error}")
-                continue
-            kept = json.loads(file.read_text()) if file.exists() else {"rows": []}
-            kept["rows"] = [row for row in kept["rows"] if row.get("benchmark") != name] + rows
-            order = list(cases.ALL)
-            kept["rows"].sort(key=lambda row: order.index(row["benchmark"]))
-            kept["machine"] = {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "date": str(date.today())}
-            file.write_text(json.dumps(kept, indent=1) + "\n")
-            table = render(kept["rows"])
-            readme = HERE / "README.md"
-            head, _, tail = readme.read_text().partition(MARK)
-            after = tail.partition(MARK)[2]
-            where = "Made on {processor}, {cores} cores, {date}.".format(**kept["machine"])
-            readme.write_text(f"{head}{MARK}\n\n{where}\n\n{table}\n\n{MARK}{after}")
-    print(render(json.loads(file.read_text())["rows"]))
+        if given.only not in (None, name):
+            continue
+        print(name, flush=True)
+        rows = []
+
+        def note(row, name=name, rows=rows):    # as they come, so that an interrupted run keeps what it has
+            say(row)
+            rows.append(row)
+            write(name, rows)
+        try:
+            table = write(name, run(given.quick, note), whole=True)
+        except ImportError as error:
+            print(f"  left out: {error}")
+    print(table)
 
 
 if __name__ == "__main__":
