@@ -26,6 +26,7 @@ from plugins.equivariant.training import batches
 from plugins.equivariant.training.batches import BatchSize
 from plugins.equivariant.training.loop import Optimizer
 from plugins.equivariant.training.stage import Train
+from plugins.equivariant.training.step import Step
 from potentials.coulomb.ewald import Ewald
 
 CHARGED = {**SMALL, "charges": True, "l_max": 1}
@@ -187,26 +188,42 @@ def test_training_on_point_charges_recovers_their_asymptote(tmp_path):
     assert abs(far_ - near_) > 0.3 and abs((far - near) - (far_ - near_)) < 0.05 * abs(far_ - near_)
 
 
-@pytest.mark.slow
-def test_the_training_step_compiles(tmp_path):
-    from plugins.equivariant.training.step import Step
-
+def labelled_ions():
+    """A model, labels of three frames of different cells (one with fewer atoms), and a function that gives their step."""
     torch.manual_seed(0)
     d = Description(species=["C", "F", "O"], cutoff=2.0, l_max=1, layers=1, channels=4, features=8, embedding_width=8,
                     latent_width=8, readout_width=8, charges=True, dtype="float64")
     found, model = [], build(d)
-    for seed in range(3):
-        atoms = ions(seed)
+    for seed, length in enumerate((11.0, 12.0, 9.0)):
+        atoms = ions(seed, (length, 11.0, 11.5), count=2 if length > 10 else 1)
         found.append(frames.Frame(np.array(atoms.get_chemical_symbols()), atoms.positions, np.array(atoms.cell), atoms.pbc,
                                   atoms.get_potential_energy(), atoms.get_forces(), np.zeros((3, 3)), "made"))
     graphs_ = store.GraphStore(found, d.species, d.cutoff)
     labels = batches.Labels(found, graphs_, np.zeros(3), batches.Loss(1, 1, 1), d.cutoff, torch.float64, Lattice(found, 1.0))
-    batch = labels.batch([0, 1, 2], batches.shape_for(graphs_, [8] * 3, range(3), BatchSize(3), 1))
     names, parameters = zip(*model.named_parameters())
-    step = Step(model, names, True, True)
-    plain, fast = Step(model, names, True, False)(list(parameters), batch), step(list(parameters), batch)
-    assert step.note == "compiled"
-    assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip([*plain[0], plain[1]], [*fast[0], fast[1]]))
+
+    def step(compiled, rank=0, size=1):
+        how = Step(model, names, True, compiled)
+        shape = batches.shape_for(graphs_, [8, 8, 4], range(3), BatchSize(3), size)
+        gradients, loss = how(list(parameters), labels.batch([0, 1, 2], shape, rank, size))
+        return how.note, [*gradients, loss]
+    return model, labels, step
+
+
+def test_batches_of_unlike_cells_and_their_parts_add_up():
+    """Frames of unlike cells in one batch: two processes' gradients add up to those of one."""
+    model, labels, step = labelled_ions()
+    whole, *parts = step(False)[1], step(False, 0, 2)[1], step(False, 1, 2)[1]
+    for a, *both in zip(whole, *parts):
+        assert torch.allclose(a, sum(both), rtol=1e-9, atol=1e-10)
+    assert all(float(g.abs().max()) > 0 for g in whole)
+
+
+@pytest.mark.slow
+def test_the_training_step_compiles():
+    _, _, step = labelled_ions()
+    (_, plain), (note, fast) = step(False), step(True)
+    assert note == "compiled" and all(torch.allclose(a, b, atol=1e-9) for a, b in zip(plain, fast))
 
 
 def test_energy_is_conserved_and_a_checkpoint_keeps_the_mesh(tmp_path):
