@@ -123,6 +123,6 @@ class Gromacs:
         log = (self.folder / "run.log").read_text() if (self.folder / "run.log").exists() else ""
         made = re.search(r"Using a (\S+) (\S+) pair-list setup", log)
         lists = re.search(r"changing nstlist from \d+ to (\d+)", log)
-        how = f"skin {self.skin}" if self.skin is not None else \
+        how = f"skin {self.skin}, nstlist {self.nstlist}" if self.skin is not None else \
             f"its own buffer (it may miss pairs), nstlist {lists[1] if lists else self.nstlist}"
         return {"label": f"GROMACS {version()}{', ' + made[1] if made else ''}, {how}"}

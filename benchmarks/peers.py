@@ -39,7 +39,9 @@ class Peer:
 
 MELT = (
     Peer("GROMACS", "benchmarks.gromacs:Gromacs", gromacs.absent, forced=[{"skin": 0.3, "nstlist": 20}],
-         free=[{"skin": None, "nstlist": n} for n in (10, 20, 40)], most=300_000, goal=1.5),
+         free=[{"skin": 0.2, "nstlist": 10}, {"skin": 0.3, "nstlist": 20}, {"skin": 0.4, "nstlist": 25}], most=300_000, goal=1.5),
+    Peer("GROMACS by its own buffer", "benchmarks.gromacs:Gromacs", gromacs.absent,
+         free=[{"skin": None, "nstlist": n} for n in (10, 20, 40)]),
     Peer("OpenMM", "benchmarks.others:OpenMM", module("openmm", "openmm"), free=[{}]),
     Peer("JAX-MD", "benchmarks.others:JaxMD", module("jax_md", "jax-md"), free=[{"skin": 0.5, "form": "OrderedSparse"}],
          most=5000, share=0.1),
