@@ -35,8 +35,8 @@ def predict(kind, atoms, ranks, network, seconds_per_atom):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lj", type=float, default=123.0, help="ns of one core for an atom and step, lists included")
-    parser.add_argument("--eam", type=float, default=289.0)
+    parser.add_argument("--lj", type=float, default=90.0, help="ns of one core for an atom and step, lists included")
+    parser.add_argument("--eam", type=float, default=202.0)
     given = parser.parse_args()
     networks = list(NETWORKS)[1:]
     print("| matter | atoms | ranks | atoms a rank | " + " | ".join(f"{n}: ms a step, efficiency" for n in networks) + " |")
