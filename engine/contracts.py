@@ -22,7 +22,8 @@ class Capabilities:
     """What a potential needs and gives; frozen, and the same on all ranks.
 
     cutoff : Å, the largest distance between atoms that enter one term (0 for none)
-    lists : kind of neighbor list that it reads
+    lists : kind of neighbor list that it reads; where everybody reads half lists, ghosts whose pairs are counted at the other
+        end are left out
     reach : ``local`` (one shell of ghosts, nothing exchanged), ``exchanging`` (halo calls between passes),
         ``message passing`` (with `layers`), ``global`` (sees the whole system)
     takes : of {"charges", "field", "field_gradient", "time"};  provides : of {"energy", "forces", "virial", "atom_energy",
