@@ -49,6 +49,16 @@ def test_operators_and_selection(width, dtype):
     np.testing.assert_allclose(apply(mixed, width, a, b), expected, rtol=0, atol=200 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_powers_by_the_operator(dtype):
+    x = np.random.default_rng(6).uniform(0.5, 2.0, 64).astype(dtype)
+
+    def powers(v):
+        return v ** 2 + v ** 3 - v ** 7 + v ** -3 + v ** 1.5 + v ** 0
+    expected = x**2 + x**3 - x**7 + 1 / x**3 + x**1.5 + 1
+    np.testing.assert_allclose(apply(powers, 4, x), expected, rtol=0, atol=2000 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("width", (4, 8))
 @pytest.mark.parametrize("dtype, rtol", [(np.float64, 6e-16), (np.float32, 5e-7)])
 @pytest.mark.parametrize("name, low, high", [
