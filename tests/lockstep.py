@@ -28,6 +28,9 @@ def start():
         del os.environ[name]
     parallel.world.cache_clear()
     sys.excepthook = sys.__excepthook__
+    import ase.parallel
+
+    ase.parallel.world.comm = ase.parallel.DummyMPI()  # else only rank 0 writes files, and all have to read them together
     return comm
 
 
