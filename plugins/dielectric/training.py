@@ -12,6 +12,7 @@ A run stops by itself after `minutes`; ``state.pt`` beside the model goes on fro
 from __future__ import annotations
 
 import csv
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,7 +195,8 @@ class Training:
     def rate(self, done):
         """Learning rate when a part `done` of the training is over."""
         s = self.settings
-        return s.rate * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * min(done, 1.0)))) * min(1.0, (self.steps + 1) / s.warmup)
+        cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        return s.rate * cosine * min(1.0, (self.steps + 1) / max(s.warmup, 1))
 
     def run(self, report=print, test=None, move=None):
         """Report each epoch in a line, with errors on the frames `test` in every fifth; `move` is a progress bar's."""

@@ -69,7 +69,7 @@ def frames(tmp_path_factory):
 
 def fresh(frames, folder, epochs, form="quadratic"):
     model = training.new_model(frames, Description(**SMALL), form, field_scale=0.3)
-    return training.Training(model, frames, training.Settings(epochs=epochs, rate=0.02), folder)
+    return training.Training(model, frames, training.Settings(epochs=epochs, rate=0.02, warmup=10), folder)
 
 
 @pytest.fixture(scope="module", params=["quadratic", "full"])
