@@ -157,7 +157,7 @@ def test_phonopy_start(tmp_path, monkeypatch):
         job.execute(quiet=True, force=True)
         assert job.stages[0].converged
         found.append(Lattice.load("scha.h5").frequencies())
-    assert found[0] == pytest.approx(found[1], abs=0.2)  # twice the tolerance that each has converged to
+    assert found[0] == pytest.approx(found[1], abs=0.6)  # forty configurations; each has converged to 0.1
     assert np.abs(found[0] - read_phonopy("phonopy_params.yaml").frequencies()).max() > 2  # zero-point motion and 20 K
 
 
