@@ -69,13 +69,14 @@ def frames(tmp_path_factory):
 
 def fresh(frames, folder, epochs, form="quadratic"):
     model = training.new_model(frames, Description(**SMALL), form, field_scale=0.3)
-    return training.Training(model, frames, training.Settings(epochs=epochs, rate=0.02, warmup=10), folder)
+    return training.Training(model, frames, training.Settings(
+        epochs=epochs, rate=0.01, warmup=10, weights={**training.WEIGHTS, "stress": 0.5}), folder)
 
 
 @pytest.fixture(scope="module", params=["quadratic", "full"])
 def trained(request, frames, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    run = fresh(frames[:6], folder, 20, request.param)
+    run = fresh(frames[:6], folder, 40, request.param)
     before = training.errors(run.model, frames[8:])
     run.run(lambda line: None, frames[8:])
     return folder, before, training.errors(training.load(folder), frames[8:])
@@ -92,7 +93,7 @@ def test_labels_are_read_with_their_signs(frames):
 def test_every_error_falls(trained):
     _, before, after = trained
     assert set(after) == set(training.UNITS)
-    for name, fraction in {"forces": 0.8, "polarization": 0.8, "born_charges": 0.65, "stress": 0.95}.items():
+    for name, fraction in {"forces": 0.7, "polarization": 0.4, "born_charges": 0.3, "stress": 0.7}.items():
         assert after[name] < fraction * before[name], f"{name}: {before[name]:.4g} -> {after[name]:.4g}"
 
 
