@@ -55,7 +55,7 @@ class Matter:
     melt: int = 500
     goals: dict = field(default_factory=dict)       # precision: ratio asked for
     peers: tuple = ()               # beside LAMMPS
-    large: tuple = (100, 40)        # steps not counted and steps of a turn, where there are many atoms
+    large: tuple = (100, 100)       # steps not counted and steps of a turn, where there are many atoms
     tolerance: dict = field(default_factory=lambda: TOLERANCE)
     tuned: dict = field(default_factory=dict)       # settings found fastest at the first size, which serve the others
 
