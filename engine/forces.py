@@ -45,11 +45,11 @@ class Forces:
         self.domain.refresh()
         return self.evaluate(needs, level) if self.electric is None else self.electric.evaluate(self, needs, level)
 
-    def evaluate(self, needs, level):
-        """The potentials of a level with the present ghosts, lists and inputs."""
+    def evaluate(self, needs, level, weights=None):
+        """The potentials of a level, or those of `weights`, with the present ghosts, lists and inputs."""
         state, domain, out = self.state, self.domain, self.outputs[level]
         out.reset(needs, state.n_all, state.n_systems)
-        for name, weight in self.levels[level].items():
+        for name, weight in (weights or self.levels[level]).items():
             if weight == 1.0:
                 self.potentials[name].compute(state, domain.neighbors, domain.halo, self.inputs, needs, out)
             else:
@@ -65,6 +65,14 @@ class Forces:
             out.forces[: state.n] *= state.free
         self.evaluations += 1
         return out
+
+    def together(self, level):
+        """{potential: weight} of the levels up to this one."""
+        total = {}
+        for weights in self.levels[:level + 1]:
+            for name, weight in weights.items():
+                total[name] = total.get(name, 0.0) + weight
+        return {name: weight for name, weight in total.items() if weight}
 
     def all_levels(self, needs=frozenset()):
         for level in range(len(self.levels)):

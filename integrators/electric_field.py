@@ -17,7 +17,7 @@ whose errors of second order cancel between the two half kicks at the same time,
 is of fourth. They add up to E_1 − E_0 in every step: kinks of a ramp, jumps between steps and tables need no derivative.
 
 With a moving cell the change of the reduced field in time alone is counted, −∫p̄·dĒ (``engine.electric``); the cell's share
-is in the virial. At prescribed displacement D it is −∫P·d(D/ε0).
+is in the virial. At prescribed displacement D it is −∫P·d(D/ε0), and in a moving cell the field's own energy besides.
 
 In the thermo table: ``deposited`` (∫E·dP, what the systems have taken up), ``field_x`` ..., ``polarization_x`` ...
 """
@@ -31,7 +31,7 @@ def count_work(simulation, level, step):
     electric, state = simulation.electric, simulation.state
     if electric is None or electric.steady:
         return
-    simulation.account.add("field", electric.work(state, simulation.forces.outputs[level], step), state.n_systems)
+    simulation.account.add("field", electric.work(state, simulation.forces.outputs[level], step, level), state.n_systems)
 
 
 def _electric(simulation):

@@ -14,6 +14,8 @@ from engine.simulation import Simulation
 from integrators.cell_rescaling import CellRescaling
 from integrators.langevin import Langevin
 from integrators.nve import NVE
+from integrators.operators import scale
+from integrators.stress import exponential
 from potentials.dielectric import FixedCharges
 from potentials.dielectric_bonds import Bond, PolarizableBonds
 from potentials.fields import Constant, GaussianPulse, Ramp, Sine
@@ -171,7 +173,7 @@ def test_prescribed_displacement():
         conserved = run(sim, round(150 / timestep))
         deviations.append(np.abs(conserved - conserved[0]).max())
     assert deviations[0] < 3e-5 and deviations[0] / deviations[1] == pytest.approx(4.0, rel=0.15)
-    E, P = sim.electric.solution[0], sim.quantity("polarization")[0]
+    E, P = sim.electric.solutions[-1, 0], sim.quantity("polarization")[0]
     assert np.allclose(units.epsilon0 * E + P / sim.state.volume[0], units.epsilon0 * np.array([0.0, 0.05, 0.1]), atol=1e-13)
     pulse = GaussianPulse(**PULSE, fixes="D")
     deviations = []
@@ -181,6 +183,132 @@ def test_prescribed_displacement():
         deviations.append(np.abs(conserved - conserved[0]).max())
         assert abs(sim.account.entries["field"][0]) > 1e-4
     assert deviations[0] < 5e-5 and deviations[0] / deviations[1] == pytest.approx(4.0, rel=0.15)
+
+
+class Piston:
+    """A barostat without chance: the cell's strain is a function of time; accounts as ``CellRescaling`` does."""
+
+    every = 1
+
+    def start(self, integrator, simulation):
+        self.rate = 1e-3 * np.array([[1.0, 0.4, 0], [0.4, -0.5, 0.2], [0, 0.2, 1.5]])
+
+    def open(self, simulation):
+        self.virial = np.array(simulation.forces.total("virial"))
+
+    def apply(self, simulation, integrator):
+        t, dt = simulation.state.time / units.fs, integrator.step_length
+        self.strain = self.rate * np.sin(2 * np.pi * t / 40.0) * dt
+        before = simulation.kinetic_energy()
+        scale(simulation.state, exponential(self.strain[None]))
+        simulation.account.add("barostat", simulation.kinetic_energy() - before, 1)
+
+    def close(self, simulation):
+        mean = 0.5 * (self.virial + simulation.forces.total("virial"))
+        simulation.account.add("barostat", -np.einsum("sab,ab->s", mean, self.strain), 1)
+
+
+D_FIELDS = {"constant": lambda: [Constant([0.1, 0.3, 0.5], fixes="D")],
+            "pulse": lambda: [GaussianPulse(**{**PULSE, "amplitude": 1.0}, fixes="D"), Constant([0.1, 0.0, 0.2], fixes="D")]}
+
+
+@pytest.mark.parametrize("kind", D_FIELDS)
+@pytest.mark.parametrize("levels", [None, [{"core": 1}, {"bonds": 1}]], ids=["one", "two"])
+def test_prescribed_displacement_in_a_cell_that_moves(kind, levels):
+    """Energy less the cell's and the field's work is conserved to second order in the time step."""
+    deviations = []
+    for timestep in (0.5, 0.25):
+        state = molecule()
+        state.cells *= 0.4  # a small cell, whose field energy matters
+        sim = Simulation(state, potentials(), levels=levels, every=[1, 3] if levels else None, fields=D_FIELDS[kind]())
+        integrator = NVE(timestep=timestep)
+        integrator.barostat = Piston()
+        sim.set_integrator(integrator)
+        conserved = run(sim, round(160 / integrator.step_length))
+        deviations.append(np.abs(conserved - conserved[0]).max())
+        assert np.abs(sim.account.entries["barostat"]).max() > 1e-3
+        assert kind == "constant" or np.abs(sim.account.entries["field"]).max() > 1e-2
+    assert deviations[0] < 3e-4 and deviations[0] / deviations[1] == pytest.approx(4.0, rel=0.2)
+
+
+def test_thermostat_and_barostat_at_a_displacement():
+    """The crystal's dipole makes a field of more than 1 V/Å, whose energy shears the cell: eight electronvolts of work."""
+    sim = Simulation(crystal(), {**charged(), "bonds": arbitrary_bonds()}, fields=[Constant([0, 0.02, 0.05], fixes="D")], seed=5)
+    barostat = CellRescaling(pressure=0.0, time=300, compressibility=0.3, coupling="flexible", every=1)
+    sim.set_integrator(Langevin(timestep=1.0, temperature=100, friction=0.01, barostat=barostat))
+    conserved = run(sim, 600)
+    assert sim.account.entries["barostat"][0] < -5.0
+    half = len(conserved) // 2
+    assert np.ptp(conserved) < 1.5e-3
+    assert abs(conserved[half:].mean() - conserved[:half].mean()) < 1e-4
+
+
+def arbitrary_bonds():
+    return PolarizableBonds([Bond("Ar-Ar", charge=0.0, parallel=0.3, perpendicular=0.1, length=3.7, decay=1.0)], cutoff=7.0)
+
+
+def test_virial_at_a_displacement_is_the_slope_of_the_energy():
+    """At a fixed charge through the cell's faces; the cell is not the one in which the displacement began."""
+    state = molecule()
+    state.cells *= 0.4
+    sim = Simulation(state, potentials(), NVE(timestep=1.0), fields=[Constant([0.1, 0.3, 0.5], fixes="D")])
+    sim.run(1)
+    cells, positions = state.cells.copy(), state.positions[:2].copy()
+
+    def energy(strain):
+        state.cells = cells @ (np.eye(3) + strain)
+        state.positions[:2] = positions @ (np.eye(3) + strain)
+        sim.domain.stale = True
+        sim.forces.stale = True
+        return sim.potential_energy()[0]
+
+    begin = np.array([[0.03, 0.01, 0.0], [-0.02, 0.04, 0.0], [0.01, 0.0, -0.02]])
+    energy(begin)
+    virial = sim.quantity("virial")[0].copy()
+    flux = state.volume[0] * np.linalg.solve(state.cells[0].T, sim.electric.at(state)[0])
+    assert np.allclose(flux, np.linalg.det(cells[0]) * np.linalg.solve(cells[0].T, [0.1, 0.3, 0.5]), atol=1e-12)
+    found = np.zeros((3, 3))
+    for a in range(3):
+        for b in range(3):
+            step = np.zeros((3, 3))
+            step[a, b] = 1e-5
+            ends = [energy((np.eye(3) + begin) @ (np.eye(3) + s * step) - np.eye(3)) for s in (1, -1)]
+            found[a, b] = -(ends[0] - ends[1]) / 2e-5
+    assert np.allclose(found, virial, atol=2e-7)
+    assert np.allclose(virial, virial.T, atol=1e-10)
+
+
+def test_levels_at_a_displacement_add_up_to_one():
+    """Also where a level corrects another, each with a polarization of its own."""
+    small = PolarizableBonds([Bond("Na-Cl", charge=0.5, parallel=0.1, perpendicular=0.1, length=2.4)], cutoff=8.0)
+    found = []
+    for levels in (None, [{"core": 1}, {"bonds": 1}], [{"small": 1, "core": 1}, {"bonds": 1, "small": -1}]):
+        every = [1, 2] if levels else None
+        sim = Simulation(molecule(), {**potentials(), "small": small}, levels=levels or [{"core": 1, "bonds": 1}], every=every,
+                         fields=D_FIELDS["constant"](), integrator=None)
+        sim.set_integrator(NVE(timestep=0.5))
+        sim.begin_stage(0, 1)
+        sim.proceed()
+        sim.state.positions[:2] = [[0, 0, 0], [0.1, 0.4, 2.6]]
+        sim.forces.stale = True
+        sim.potential_energy()
+        found.append([sim.quantity(name) for name in ("energy", "forces", "polarization", "virial")])
+        found[-1].append(sim.electric.inside(sim.state))
+    for other in found[1:]:
+        for a, b in zip(found[0], other):
+            assert np.allclose(a, b, atol=1e-11)
+    coarse, _ = displaced(small, 0.5)
+    fine, _ = displaced(small, 0.25)
+    assert coarse < 3e-5 and coarse / fine == pytest.approx(4.0, rel=0.2)
+
+
+def displaced(small, timestep, time=150.0):
+    levels, every = [{"small": 1, "core": 1}, {"bonds": 1, "small": -1}], [1, 2]
+    sim = Simulation(molecule(), {**potentials(), "small": small}, levels=levels, every=every,
+                     fields=[GaussianPulse(**PULSE, fixes="D")])
+    sim.set_integrator(NVE(timestep=timestep))
+    conserved = run(sim, round(time / timestep / 2))
+    return np.abs(conserved - conserved[0]).max(), sim
 
 
 def test_forces_at_displacement_are_the_slope_of_the_energy():
