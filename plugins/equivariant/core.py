@@ -59,19 +59,16 @@ def _inner(pair, outer):
 
 
 def subtract(frames, d: Description):
-    """Frames with the core's energy, forces and stress taken off their labels."""
+    """Frames, one by one, with the core's energy, forces and stress taken off their labels."""
     from ase import Atoms
 
     from engine.testing import evaluate
 
-    out = []
     for f in frames:
         atoms = Atoms(list(f.symbols), f.positions, cell=f.cell, pbc=f.periodic)
         core = evaluate(repulsion(d), atoms, {"energy", "forces", "virial"})
         if not np.isfinite(core.forces).all():
             raise InputError(f"{f.source}: the nuclear core is not finite; do two atoms sit on one place?")
-        out.append(replace(
-            f, energy=None if f.energy is None else f.energy - float(core.energy[0]),
-            forces=None if f.forces is None else f.forces - core.forces,
-            stress=None if f.stress is None else f.stress + core.virial[0] / f.volume))
-    return out
+        yield replace(f, energy=None if f.energy is None else f.energy - float(core.energy[0]),
+                      forces=None if f.forces is None else f.forces - core.forces,
+                      stress=None if f.stress is None else f.stress + core.virial[0] / f.volume)

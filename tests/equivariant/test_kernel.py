@@ -141,7 +141,7 @@ def test_a_model_on_a_nuclear_core_is_the_sum_of_both(tmp_path):
     assert np.allclose(both.forces, bare.forces + core.forces, atol=1e-12)
     frame = frames.Frame(np.array(atoms.get_chemical_symbols()), atoms.positions, np.array(atoms.cell), atoms.pbc,
                          float(both.energy[0]), both.forces, -both.virial[0] / atoms.get_volume(), "made")
-    rest = subtract([frame], cored)[0]
+    rest = next(subtract([frame], cored))
     assert abs(rest.energy - bare.energy[0]) < 1e-9 and np.allclose(rest.forces, bare.forces, atol=1e-10)
     graphs_ = store.GraphStore([frame], ["O", "H"], 3.4)
     ends = closest(graphs_, cored)

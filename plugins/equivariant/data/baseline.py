@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from engine.errors import InputError
 from plugins.equivariant.data.frames import Frame
 
 
-def shifts(frames: list[Frame], species: list[str], given: dict[str, float] | str | None = None) -> np.ndarray:
-    """(species,) eV for each atom.
+def counts(frame: Frame, species: list[str]) -> np.ndarray:
+    """(species,) how many atoms of each."""
+    return np.array([(frame.symbols == s).sum() for s in species], float)
+
+
+class Triangle:
+    """What least squares need of a tall matrix whose rows come one by one: the triangle R of its QR decomposition."""
+
+    def __init__(self, columns):
+        self.r, self.rows = np.zeros((0, columns)), []
+
+    def add(self, row):
+        self.rows.append(row)
+        if len(self.rows) >= 256:
+            self.fold()
+
+    def fold(self):
+        if self.rows:
+            self.r, self.rows = np.linalg.qr(np.concatenate([self.r, self.rows]), "r"), []
+        return self.r
+
+    def solve(self):
+        """x that minimises |A x − b| for rows [A | b]."""
+        r = self.fold()
+        return np.linalg.lstsq(r[:, :-1], r[:, -1], rcond=None)[0]
+
+
+def shifts(frames: Iterable[Frame], species: list[str], given: dict[str, float] | str | None = None) -> np.ndarray:
+    """(species,) eV for each atom; frames are looked at once, one by one.
 
     From the energies by least squares; refused where compositions do not tell the species apart, as in a set of one
     composition. given : {"O": -432.1, ...}, or "mean": one shift for all, the average energy of an atom.
@@ -19,25 +48,31 @@ def shifts(frames: list[Frame], species: list[str], given: dict[str, float] | st
             if name not in given:
                 raise InputError(f"shifts: none is given for {name}; give all of {', '.join(species)}")
         return np.array([float(given[name]) for name in species])
-    having = [f for f in frames if f.energy is not None]
-    if not having:
+    equations, fractions, each = Triangle(len(species) + 1), Triangle(len(species)), []
+    for f in frames:
+        if f.energy is not None:
+            row = counts(f, species)
+            equations.add(np.append(row, f.energy))
+            fractions.add(row / row.sum())
+            each.append(f.energy / row.sum())
+    if not each:
         return np.zeros(len(species))
-    counts = np.array([[(f.symbols == s).sum() for s in species] for f in having], float)
-    energies = np.array([f.energy for f in having])
     if given == "mean":
-        return np.full(len(species), (energies / counts.sum(1)).mean())
-    fractions = counts / counts.sum(1, keepdims=True)
-    rank = np.linalg.matrix_rank(fractions, tol=1e-3)
+        return np.full(len(species), np.mean(each))
+    rank = np.linalg.matrix_rank(fractions.fold(), tol=1e-3)
     if rank < len(species):
         raise InputError(
             f"shifts: energies of {', '.join(species)} cannot be told apart, as the compositions in the data have rank {rank} "
             f"of {len(species)}; set shifts = \"mean\" (one shift for all) or give one for each, as {{ "
             + ", ".join(f"{s} = ..." for s in species) + " }")
-    return np.linalg.lstsq(counts, energies, rcond=None)[0]
+    return equations.solve()
 
 
-def scales(frames: list[Frame], species: list[str]) -> np.ndarray:
+def scales(frames: Iterable[Frame], species: list[str]) -> np.ndarray:
     """(species,) eV: rms force component of all atoms (their unit of length is the Å), else of the energies."""
-    forces = [f.forces for f in frames if f.forces is not None]
-    rms = float(np.sqrt((np.concatenate(forces) ** 2).mean())) if forces else 0.0
+    square, count = 0.0, 0
+    for f in frames:
+        if f.forces is not None:
+            square, count = square + float((f.forces**2).sum()), count + f.forces.size
+    rms = (square / max(count, 1)) ** 0.5
     return np.full(len(species), rms if rms > 1e-8 else 1.0)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from engine.errors import InputError
+from plugins.equivariant.data import shards
+from plugins.equivariant.data.baseline import Triangle, counts
 from plugins.equivariant.data.frames import Frame
+from plugins.equivariant.graphs import build
+
+SHOWN, MOST = 3, 20  # frames named in one warning; warnings of one kind
 
 
 @dataclass
@@ -28,95 +34,98 @@ class Report:
             raise InputError(f"data: {self.refused[0]}{more}")
 
 
-def _some(frames):
-    shown = ", ".join(f.source for f in frames[:3])
-    return shown + (f" and {len(frames) - 3} more" if len(frames) > 3 else "")
+    def warn(self, rows, frames, text):
+        """One warning for all of `rows`; in `text`, {} is where they stand."""
+        if len(rows):
+            shown = ", ".join(frames[int(r)].source for r in rows[:SHOWN])
+            self.warnings.append(text.format(shown + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")))
 
 
-def check(frames: list[Frame]) -> Report:
-    """Look at every frame: numbers that are none, labels that are missing, duplicates, outliers, suspicious units."""
-    report = Report()
-    sizes = [len(f.symbols) for f in frames]
-    species = sorted({s for f in frames for s in f.symbols})
-    report.lines.append(f"{len(frames)} frames of {min(sizes)} to {max(sizes)} atoms, species {', '.join(species)}")
-    for label in ("energy", "forces", "stress"):
-        having = [f for f in frames if getattr(f, label) is not None]
-        report.lines.append(f"{label}: {len(having)} frames")
-        if having and len(having) < len(frames):
-            report.warnings.append(f"{len(frames) - len(having)} frames have no {label}")
-        for f in having:
-            if not np.isfinite(getattr(f, label)).all():
-                report.refused.append(f"{f.source}: {label} is not a number")
-    for f in frames:
+def check(frames: Sequence[Frame]) -> Report:
+    """Look at every frame, one by one: numbers that are none, labels that are missing, duplicates, outliers, suspicious
+    units. Of a frame no more than a few numbers are kept."""
+    report, n = Report(), len(frames)
+    species, size, labelled = set(), shards.sizes(frames), {name: shards.having(frames, name) for name in shards.LABELS}
+    wrong = []  # (what about it, row)
+    for row, f in enumerate(frames):
+        species |= set(f.symbols)
+        wrong += [(f"{label} is not a number", row) for label in labelled
+                  if labelled[label][row] and not np.isfinite(getattr(f, label)).all()]
         if not (np.isfinite(f.positions).all() and np.isfinite(f.cell).all()):
-            report.refused.append(f"{f.source}: a position or cell vector is not a number")
+            wrong.append(("a position or cell vector is not a number", row))
         elif f.periodic.any() and np.linalg.norm(f.cell[f.periodic], axis=1).min() < 1e-6:
-            report.refused.append(f"{f.source}: periodic without a cell vector")
-    if not any(f.energy is not None or f.forces is not None for f in frames):
+            wrong.append(("periodic without a cell vector", row))
+    names = sorted(species)
+    report.lines.append(f"{n} frames of {size.min()} to {size.max()} atoms, species {', '.join(names)}")
+    for label, having in labelled.items():
+        report.lines.append(f"{label}: {having.sum()} frames")
+        if 0 < having.sum() < n:
+            report.warnings.append(f"{n - having.sum()} frames have no {label}")
+    report.refused += [f"{frames[row].source}: {what}" for what, row in wrong]
+    if not (labelled["energy"] | labelled["forces"]).any():
         report.refused.append("no frame has an energy or forces under a name that is known; name them with energy = ..., "
                               "forces = ...")
     if report.refused:
         return report
-    _duplicates(frames, report)
-    _energies(frames, report)
-    _forces(frames, report)
-    _distances(frames, report)
+    _look_closer(frames, names, report)
     return report
 
 
-def _duplicates(frames, report):
-    seen: dict[str, Frame] = {}
-    for f in frames:
-        key = hashlib.sha256(np.round(f.positions, 6).tobytes() + "".join(f.symbols).encode()
-                             + np.round(f.cell, 6).tobytes()).hexdigest()
-        if key in seen:
-            report.warnings.append(f"{f.source} has the same positions as {seen[key].source}")
-        seen.setdefault(key, f)
+def _look_closer(frames, names, report):
+    """Duplicates, energies, forces and distances of frames whose numbers are numbers."""
+    n = len(frames)
+    same, per_atom, rms, net, largest = np.zeros(n, np.uint64), *np.full((4, n), np.nan)
+    energies, close = Triangle(len(names) + 1), []
+    for row, f in enumerate(frames):
+        same[row] = _place(f)
+        if f.energy is not None:
+            energies.add(np.append(counts(f, names), f.energy))
+        if f.forces is not None:
+            rms[row], largest[row] = np.sqrt((f.forces**2).mean()), np.abs(f.forces).max()
+            net[row] = np.abs(f.forces.sum(0)).max() / len(f.symbols) ** 0.5
+        if len(build(f.positions, f.cell, f.periodic, np.zeros(len(f.symbols), int), 0.6).centre):
+            close.append(row)
+    _, first, which = np.unique(same, return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[which] != np.arange(n))
+    report.warnings += [f"{frames[int(row)].source} has the same positions as {frames[int(first[which[row]])].source}"
+                        for row in again[:MOST]]
+    if len(again) > MOST:
+        report.warnings.append(f"{len(again) - MOST} more frames have the same positions as others")
+    if shards.having(frames, "energy").sum() >= 8:
+        shifts = energies.solve()
+        for row, f in enumerate(frames):
+            if f.energy is not None:
+                per_atom[row] = (f.energy - counts(f, names) @ shifts) / len(f.symbols)
+        _energies(per_atom, frames, report)
+    if shards.having(frames, "forces").any():
+        _forces(rms, net, largest, frames, report)
+    report.warn(close, frames, "atoms closer than 0.6 Å: {}: positions in another unit, or overlap?")
 
 
-def _energies(frames, report):
-    having = [f for f in frames if f.energy is not None]
-    if len(having) < 8:
-        return
-    names = sorted({s for f in having for s in f.symbols})
-    counts = np.array([[(f.symbols == s).sum() for s in names] for f in having], float)
-    energies, sizes = np.array([f.energy for f in having]), counts.sum(1)
-    shifts, *_ = np.linalg.lstsq(counts, energies, rcond=None)
-    rest = (energies - counts @ shifts) / sizes
-    spread = 1.4826 * np.median(np.abs(rest - np.median(rest)))
-    odd = [f for f, r in zip(having, rest) if abs(r - np.median(rest)) > max(12 * spread, 1e-6)]
-    if odd:
-        report.warnings.append(f"energies far from the others' (12 deviations or more): {_some(odd)}")
-    if rest.std() > 20:
-        report.warnings.append(f"energies per atom scatter by {rest.std():.3g} eV: mixed units or mixed methods?")
+def _place(f):
+    """A number shared by frames with the same atoms at the same places, to 1e-6 Å."""
+    key = np.round(f.positions, 6).tobytes() + "".join(f.symbols).encode() + np.round(f.cell, 6).tobytes()
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "little")
 
 
-def _forces(frames, report):
-    having = [f for f in frames if f.forces is not None]
-    if not having:
-        return
-    rms = np.array([np.sqrt((f.forces**2).mean()) for f in having])
-    total = float(np.sqrt((rms**2).mean()))
-    report.lines.append(f"forces: rms {total:.4g} eV/Å, largest {max(np.abs(f.forces).max() for f in having):.4g}")
-    if np.median(rms) > 10:
-        report.warnings.append(f"a typical force of {np.median(rms):.3g} eV/Å is large: kcal/mol or a length in Bohr?")
-    if 0 < np.median(rms) < 1e-4:
-        report.warnings.append(f"a typical force of {np.median(rms):.3g} eV/Å is tiny: Hartree/Bohr or a minimum?")
-    odd = [f for f, r in zip(having, rms) if r > 20 * np.median(rms) > 0]
-    if odd:
-        report.warnings.append(f"forces more than 20 times the typical ones: {_some(odd)}")
-    net = [f for f in having if np.abs(f.forces.sum(0)).max() > 0.1 * len(f.symbols) ** 0.5 * max(total, 1e-3)]
-    if net:
-        report.warnings.append(f"forces do not sum to zero: {_some(net)}")
+def _energies(per_atom, frames, report):
+    """per_atom (frames,) eV, less what the species contribute; NaN where there is no label."""
+    middle = np.nanmedian(per_atom)
+    spread = 1.4826 * np.nanmedian(np.abs(per_atom - middle))
+    odd = np.flatnonzero(np.abs(per_atom - middle) > max(12 * spread, 1e-6))
+    report.warn(odd, frames, "energies far from the others' (12 deviations or more): {}")
+    if np.nanstd(per_atom) > 20:
+        report.warnings.append(f"energies per atom scatter by {np.nanstd(per_atom):.3g} eV: mixed units or mixed methods?")
 
 
-def _distances(frames, report):
-    from plugins.equivariant.graphs import build
-
-    close = []
-    for f in frames:
-        graph = build(f.positions, f.cell, f.periodic, np.zeros(len(f.symbols), int), 0.6)
-        if len(graph.centre):
-            close.append(f)
-    if close:
-        report.warnings.append(f"atoms closer than 0.6 Å: {_some(close)}: positions in another unit, or overlap?")
+def _forces(rms, net, largest, frames, report):
+    """rms and largest force component, and the net force over √n, of each frame; NaN where there is no label."""
+    total, typical = float(np.sqrt(np.nanmean(rms**2))), np.nanmedian(rms)
+    report.lines.append(f"forces: rms {total:.4g} eV/Å, largest {np.nanmax(largest):.4g}")
+    if typical > 10:
+        report.warnings.append(f"a typical force of {typical:.3g} eV/Å is large: kcal/mol or a length in Bohr?")
+    if 0 < typical < 1e-4:
+        report.warnings.append(f"a typical force of {typical:.3g} eV/Å is tiny: Hartree/Bohr or a minimum?")
+    if typical > 0:
+        report.warn(np.flatnonzero(rms > 20 * typical), frames, "forces more than 20 times the typical ones: {}")
+    report.warn(np.flatnonzero(net > 0.1 * max(total, 1e-3)), frames, "forces do not sum to zero: {}")

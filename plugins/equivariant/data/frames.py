@@ -6,6 +6,7 @@ Inside: positions and cell in Å, energy in eV, forces in eV/Å, stress in eV/Å
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -145,42 +146,59 @@ def _tensor(value, order, where):
 
 def read(source: Source) -> list[Frame]:
     """All frames of a source, converted; labels are looked for in every frame by itself."""
-    import ase.io
+    return list(stream(source))
 
-    energy_factor, length, stress_factor = _factors(source)
-    frames = []
+
+def stream(source: Source) -> Iterator[Frame]:
+    """The same one by one; a file is held in memory only where ASE knows no other way to read its format."""
+    nothing = True
     for path in source.files:
         if not Path(path).is_file():
             raise InputError(f"data: the file {path} does not exist")
+        for number, atoms in enumerate(_images(path, source.frames)):
+            nothing = False
+            yield _frame(source, atoms, f"{Path(path).name}, frame {number}")
+    if nothing:
+        raise InputError(f"data: no frames in {', '.join(source.files)}")
+
+
+def _images(path, index):
+    import ase.io
+
+    images = ase.io.iread(path, index=index, parallel=False)
+    while True:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                images = ase.io.read(path, index=source.frames)
+                atoms = next(images, None)
         except Exception as error:
-            raise InputError(f"data: {path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})") from None
-        for number, atoms in enumerate(images if isinstance(images, list) else [images]):
-            where = f"{Path(path).name}, frame {number}"
-            found = _found(atoms)
-            name = {label: _choose(label, getattr(source, label), found, where) for label in DIALECTS}
-            forces = None
-            if name["forces"]:
-                forces = np.asarray(found[name["forces"]], float)
-                if forces.shape != (len(atoms), 3):
-                    raise InputError(f"{where}: '{name['forces']}' has shape {forces.shape}, forces of {len(atoms)} atoms "
-                                     f"are ({len(atoms)}, 3)")
-                forces = forces * (energy_factor / length)
-            cell = np.array(atoms.cell) * length
-            frame = Frame(np.array(atoms.get_chemical_symbols()), atoms.positions * length, cell,
-                          np.array(atoms.pbc, bool), None, forces, None, where,
-                          {k: v for k, v in found.items() if np.ndim(v) == 0}, _weights(source, found, where))
-            if name["energy"]:
-                frame.energy = float(found[name["energy"]]) * energy_factor
-            if name["virial"] and not source.stress and frame.periodic.all():  # W = −dE/dε, stress = −W/V
-                virial = _tensor(found[name["virial"]], source.stress_order, where)  # ASE derives a stress from it, too
-                frame.stress = -virial * energy_factor / frame.volume
-            elif name["stress"] and frame.periodic.all():
-                frame.stress = _tensor(found[name["stress"]], source.stress_order, where) * stress_factor
-            frames.append(frame)
-    if not frames:
-        raise InputError(f"data: no frames in {', '.join(source.files)}")
-    return frames
+            reason = (str(error).splitlines() or [""])[0]
+            raise InputError(f"data: {path} cannot be read ({type(error).__name__}: {reason})") from None
+        if atoms is None:
+            return
+        yield atoms
+
+
+def _frame(source, atoms, where):
+    energy_factor, length, stress_factor = _factors(source)
+    found = _found(atoms)
+    name = {label: _choose(label, getattr(source, label), found, where) for label in DIALECTS}
+    forces = None
+    if name["forces"]:
+        forces = np.asarray(found[name["forces"]], float)
+        if forces.shape != (len(atoms), 3):
+            raise InputError(f"{where}: '{name['forces']}' has shape {forces.shape}, forces of {len(atoms)} atoms "
+                             f"are ({len(atoms)}, 3)")
+        forces = forces * (energy_factor / length)
+    cell = np.array(atoms.cell) * length
+    frame = Frame(np.array(atoms.get_chemical_symbols()), atoms.positions * length, cell,
+                  np.array(atoms.pbc, bool), None, forces, None, where,
+                  {k: v for k, v in found.items() if np.ndim(v) == 0}, _weights(source, found, where))
+    if name["energy"]:
+        frame.energy = float(found[name["energy"]]) * energy_factor
+    if name["virial"] and not source.stress and frame.periodic.all():  # W = −dE/dε, stress = −W/V
+        virial = _tensor(found[name["virial"]], source.stress_order, where)  # ASE derives a stress from it, too
+        frame.stress = -virial * energy_factor / frame.volume
+    elif name["stress"] and frame.periodic.all():
+        frame.stress = _tensor(found[name["stress"]], source.stress_order, where) * stress_factor
+    return frame

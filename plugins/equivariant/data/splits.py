@@ -5,6 +5,7 @@ Consecutive frames of a trajectory resemble one another, and a split by frame fl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,7 @@ class Split:
     train: int | None = None
 
 
-def split(frames: list[Frame], how: Split) -> dict[str, np.ndarray]:
+def split(frames: Sequence[Frame], how: Split) -> dict[str, np.ndarray]:
     """{"train", "validation", "test"}: rows of `frames`, ascending; whole units only, so fractions are approximate."""
     n = len(frames)
     if not 0 <= how.validation < 1 or not 0 <= how.test < 1 or how.validation + how.test >= 1:
@@ -40,13 +41,15 @@ def split(frames: list[Frame], how: Split) -> dict[str, np.ndarray]:
     elif how.by == "block":
         unit = [k // max(how.block, 1) for k in range(n)]
     elif how.by == "composition":
-        unit = ["".join(sorted(f.symbols)) for f in frames]
+        known: dict[str, str] = {}  # one string for each composition, however many frames have it
+        unit = [known.setdefault(key, key) for key in ("".join(sorted(f.symbols)) for f in frames)]
     else:
-        missing = [f for f in frames if how.key not in f.info]
-        if how.key is None or missing:
-            have = ", ".join(sorted({k for f in frames for k in f.info}))
-            raise InputError(f"split by group: key = {how.key!r} is not in every frame; they have: {have or 'nothing'}")
-        unit = [str(f.info[how.key]) for f in frames]
+        unit = []
+        for f in frames:
+            if how.key not in f.info:
+                have = ", ".join(sorted({k for f in frames for k in f.info}))
+                raise InputError(f"split by group: key = {how.key!r} is not in every frame; they have: {have or 'nothing'}")
+            unit.append(str(f.info[how.key]))
     names = sorted(set(unit), key=str)
     order = np.random.Generator(np.random.Philox(how.seed)).permutation(len(names))
     members = {name: [] for name in names}

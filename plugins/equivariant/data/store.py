@@ -1,4 +1,4 @@
-"""Neighbor graphs of a data set, made once, kept on disk, read by memory map: sets may be larger than memory.
+"""Neighbor graphs of a data set, made once, kept on disk beside its frames (``shards``), read by memory map.
 
 Three flat files (centre, neighbour, vectors) and an index stand in a folder of the cache that is named by a hash of
 the frames and the cutoff. It is filled under a temporary name and renamed whole, so processes may do it at once.
@@ -10,11 +10,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 
 from engine.errors import InputError
 from engine.kernels.compiled import cache_folder
+from plugins.equivariant.data import shards
 from plugins.equivariant.data.frames import Frame
 from plugins.equivariant.graphs import Graph, build
 
@@ -22,24 +24,25 @@ COLUMNS = {"centre": (np.int32, ()), "neighbour": (np.int32, ()), "vectors": (np
 
 
 def _digest(frames, cutoff):
-    h = hashlib.sha256(f"3 {cutoff!r}".encode())
-    for f in frames:
-        for array in (f.positions, f.cell, f.periodic):
-            h.update(np.ascontiguousarray(array).tobytes())
-    return h.hexdigest()[:24]
+    places = shards.geometries(frames)
+    return hashlib.sha256(f"4 {cutoff!r}".encode() + places.tobytes()).hexdigest()[:24]
 
 
 class GraphStore:
-    """`store[row]` is the graph of a frame; species are rows of `species`."""
+    """`store[row]` is the graph of a frame; species are rows of `species`.
 
-    def __init__(self, frames: list[Frame], species: list[str], cutoff: float):
-        self.species = []
-        for f in frames:
+    counts (frames, species) : how many atoms of each
+    """
+
+    def __init__(self, frames: Sequence[Frame], species: list[str], cutoff: float):
+        self.frames, self.names = frames, np.array(species)
+        self.order = np.argsort(self.names)
+        self.counts = np.zeros((len(frames), len(species)), np.int32)
+        for row, f in enumerate(frames):
             unknown = sorted(set(f.symbols) - set(species))
             if unknown:
                 raise InputError(f"{f.source}: the model does not know {', '.join(unknown)}; it has: {', '.join(species)}")
-            self.species.append(np.array([species.index(s) for s in f.symbols]))
-        self.volumes = [f.volume for f in frames]
+            self.counts[row] = np.bincount(self.indices(f), minlength=len(species))
         folder = cache_folder() / f"graphs_{_digest(frames, cutoff)}"
         if not folder.is_dir():
             _fill(folder, frames, cutoff)
@@ -52,17 +55,25 @@ class GraphStore:
             self.arrays[name] = np.memmap(path, dtype, "r", shape=(count, *shape)) if count else np.zeros((0, *shape), dtype)
 
     def __len__(self):
-        return len(self.species)
+        return len(self.frames)
+
+    def indices(self, frame) -> np.ndarray:
+        """(n,) species of a frame's atoms."""
+        return self.order[np.searchsorted(self.names, frame.symbols, sorter=self.order)]
 
     def __getitem__(self, row):
+        return self.graph(row, self.frames[row])
+
+    def graph(self, row, frame):
+        """The same where the frame is at hand."""
         part = slice(self.offsets[row], self.offsets[row + 1])
         return Graph(self.arrays["centre"][part].astype(int), self.arrays["neighbour"][part].astype(int),
-                     np.array(self.arrays["vectors"][part]), self.species[row], self.volumes[row])
+                     np.array(self.arrays["vectors"][part]), self.indices(frame), frame.volume)
 
     @property
     def neighbors(self):
         """Average number of neighbours of an atom."""
-        return float(self.offsets[-1] / sum(map(len, self.species)))
+        return float(self.offsets[-1] / self.counts.sum())
 
 
 def _fill(folder, frames, cutoff):

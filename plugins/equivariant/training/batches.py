@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from plugins.equivariant.data.frames import Frame
+from plugins.equivariant.data import shards
 from plugins.equivariant.data.store import GraphStore
 from plugins.equivariant.graphs import join
 
@@ -73,32 +73,35 @@ def shape_for(store: GraphStore, sizes, rows, how: BatchSize, ranks) -> Shape:
 
 
 class Labels:
-    """Joins graphs and labels of frames into the arguments of a step.
+    """Joins graphs and labels of frames into the arguments of a step; only those of a batch are looked at.
 
+    frames : a list, or ``data.shards.Shards``; sizes (frames,) numbers of atoms; has : {label: (frames,) is it there?};
+    base (frames,) eV, the energy that shifts explain
     lattice : of a model with latent charges, a ``lattice_sum.Lattice``: its three tensors stand before the labels
     """
 
-    def __init__(self, frames: list[Frame], store: GraphStore, shifts, loss: Loss, cutoff, dtype, lattice=None):
+    def __init__(self, frames, store: GraphStore, shifts, loss: Loss, cutoff, dtype, lattice=None):
         self.lattice = lattice
         self.frames, self.store, self.loss, self.cutoff, self.dtype = frames, store, loss, cutoff, dtype
-        self.base = [float(np.asarray(shifts)[s].sum()) for s in store.species]
+        self.base = store.counts @ np.asarray(shifts, float)
+        self.sizes = shards.sizes(frames)
+        self.has = {label: shards.having(frames, label) for label in shards.LABELS}
 
     def batch(self, rows: list[int], shape: Shape, rank=0, size=1):
         """Tensors of this process's part of the batch `rows`."""
         mine = rows[rank::size]
-        whole = [self.frames[r] for r in rows]
-        counts = dict(energy=sum(f.energy is not None for f in whole),
-                      forces=3 * sum(len(f.symbols) for f in whole if f.forces is not None),
-                      stress=9 * sum(f.stress is not None for f in whole))
-        graphs = [self.store[r] for r in mine]
+        found = [self.frames[r] for r in mine]
+        counts = dict(energy=self.has["energy"][rows].sum(), forces=3 * (self.sizes * self.has["forces"])[rows].sum(),
+                      stress=9 * self.has["stress"][rows].sum())
+        graphs = [self.store.graph(r, f) for r, f in zip(mine, found)]
         batch = join(graphs, self.cutoff, self.dtype, shape.atoms, shape.neighbors) if graphs else \
             join([], self.cutoff, self.dtype, shape.atoms, shape.neighbors)
         a, s = len(batch.species), shape.frames
         energy, forces, stress = np.zeros(s), np.zeros((a, 3)), np.zeros((s, 3, 3))
         weights = dict(energy=np.zeros(s), forces=np.zeros(a), stress=np.zeros(s))
         start = 0
-        for k, r in enumerate(mine):
-            f, n = self.frames[r], len(self.frames[r].symbols)
+        for k, (r, f) in enumerate(zip(mine, found)):
+            n = len(f.symbols)
             weight = {name: f.weights.get(name, 1.0) * value / max(counts[name], 1) for name, value in vars(self.loss).items()}
             if f.energy is not None:
                 energy[k], weights["energy"][k] = f.energy - self.base[r], weight["energy"]
@@ -113,7 +116,7 @@ class Labels:
         atoms[:len(mine)] = batch.counts
         d = self.dtype
         t = torch.tensor
-        far = self.lattice.tensors([self.frames[r] for r in mine], a, s, d) if self.lattice is not None else ()
+        far = self.lattice.tensors(found, a, s, d) if self.lattice is not None else ()
         return (batch.vectors, batch.neighbours, batch.species, batch.around, system, volume, *far, atoms,
                 t(energy), t(weights["energy"]), t(forces, dtype=d), t(weights["forces"], dtype=d),
                 t(stress, dtype=d), t(weights["stress"], dtype=d))

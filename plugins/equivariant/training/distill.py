@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ase import Atoms
@@ -11,13 +12,12 @@ from plugins.equivariant.data.frames import Frame
 from plugins.equivariant.potential import Equivariant
 
 
-def relabel(frames: list[Frame], model: str) -> list[Frame]:
+def relabel(frames: Iterable[Frame], model: str) -> Iterator[Frame]:
     """Frames with energy, forces and (periodic ones) stress of the model in the folder `model`; they need no labels."""
-    large, out = Equivariant(model), []
+    large = Equivariant(model)
     for f in frames:
         atoms = Atoms(list(f.symbols), f.positions, cell=f.cell, pbc=f.periodic)
         needs = {"energy", "forces"} | ({"virial"} if f.periodic.all() else set())
         found = evaluate(large, atoms, needs, species=large.description.species)
-        out.append(replace(f, energy=float(found.energy[0]), forces=found.forces,
-                           stress=-found.virial[0] / f.volume if f.periodic.all() else None))
-    return out
+        yield replace(f, energy=float(found.energy[0]), forces=found.forces,
+                      stress=-found.virial[0] / f.volume if f.periodic.all() else None)

@@ -55,10 +55,10 @@ class Trainer:
         self.epochs, self.folder, self.processes = epochs, Path(folder), processes
         self.seconds, self.patience, self.seed, self.save_every, self.say = seconds, patience, seed, save_every, say
         self.clock = clock
-        sizes = [len(f.symbols) for f in labels.frames]
+        sizes = labels.sizes
         self.frames_in_batch = batch.frames
         self.limits = [(sizes, batch.atoms), (np.diff(labels.store.offsets), batch.edges)]
-        everything = [r for part in rows.values() for r in part]
+        everything = np.concatenate([np.asarray(part, int) for part in rows.values()])
         self.shape = batches.shape_for(labels.store, sizes, everything, batch, processes.size)
         self.names = [n for n, _ in model.named_parameters()]
         self.parameters = [p for _, p in model.named_parameters()]
@@ -69,7 +69,7 @@ class Trainer:
         self.optimizer = OPTIMIZERS[how.kind](self.parameters, how.rate)
         stress = labels.loss.stress > 0
         self.step = Step(model, self.names, stress, compiled, losses)
-        self.evaluation = Evaluation(model, self.names, any(f.stress is not None for f in labels.frames), losses)
+        self.evaluation = Evaluation(model, self.names, bool(labels.has["stress"].any()), losses)
         self.state = dict(epoch=0, batch=0, steps=0, best=math.inf, best_epoch=-1, since=0, factor=1.0, seconds=0.0,
                           loss_sum=0.0, history=[])
 

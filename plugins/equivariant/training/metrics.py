@@ -5,18 +5,20 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+PLOTTED = 50_000  # atoms in a parity plot
+
 
 class Errors:
-    """Sums of absolute and squared errors by name; `pairs` keeps (label, prediction) for parity plots if asked."""
+    """Sums of absolute and squared errors by name; `pairs` has (label, prediction) of what was added with `keep`."""
 
-    def __init__(self, species, keep=False):
-        self.species, self.sums, self.keep, self.pairs = species, {}, keep, {}
+    def __init__(self, species):
+        self.species, self.sums, self.pairs = species, {}, {}
 
-    def add(self, name, label, found):
+    def add(self, name, label, found, keep=False):
         error = (found - label).ravel()
         s = self.sums.setdefault(name, np.zeros(3))
         s += [np.abs(error).sum(), (error**2).sum(), error.size]
-        if self.keep:
+        if keep:
             self.pairs.setdefault(name, []).append(np.stack([label.ravel(), found.ravel()]))
 
     def total(self, processes):
@@ -40,27 +42,32 @@ class Errors:
 
 
 def measure(evaluation, parameters, labels, rows, shape, processes, keep=False) -> Errors:
-    """Errors on frames `rows`; energies by atom, in eV, eV/Å and eV/Å³."""
+    """Errors on frames `rows`; energies by atom, in eV, eV/Å and eV/Å³.
+
+    keep : labels and predictions too, for parity plots, of as many frames, evenly chosen, as have some `PLOTTED` atoms
+    """
     species = labels.species_names
-    errors = Errors(species, keep)
+    errors = Errors(species)
+    every = max(-(-int(labels.sizes[rows].sum()) // PLOTTED), 1)
     group = shape.frames * processes.size
     for k in range(0, len(rows), group):
         part = [int(r) for r in rows[k:k + group]]
         batch = labels.batch(part, shape, processes.rank, processes.size)
         _, (energy, forces, stress) = evaluation(parameters, batch)
         start = 0
-        for s, row in enumerate(part[processes.rank::processes.size]):
-            f, n = labels.frames[row], len(labels.frames[row].symbols)
+        mine = list(enumerate(part, k))[processes.rank::processes.size]
+        for s, (number, row) in enumerate(mine):
+            f, n, kept = labels.frames[row], int(labels.sizes[row]), keep and number % every == 0
             if f.energy is not None:
-                errors.add("energy", np.array([f.energy - labels.base[row]]) / n, energy[s:s + 1].numpy() / n)
+                errors.add("energy", np.array([f.energy - labels.base[row]]) / n, energy[s:s + 1].numpy() / n, kept)
             if f.forces is not None:
                 found = forces[start:start + n].double().numpy()
-                errors.add("forces", f.forces, found)
+                errors.add("forces", f.forces, found, kept)
                 for name in species:
-                    mine = f.symbols == name
-                    if mine.any():
-                        errors.add(f"forces {name}", f.forces[mine], found[mine])
+                    those = f.symbols == name
+                    if those.any():
+                        errors.add(f"forces {name}", f.forces[those], found[those])
             if f.stress is not None and stress is not None:
-                errors.add("stress", f.stress, stress[s].double().numpy())
+                errors.add("stress", f.stress, stress[s].double().numpy(), kept)
             start += n
     return errors.total(processes)

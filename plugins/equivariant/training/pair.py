@@ -124,8 +124,7 @@ class Together:
         stage, d = self.stage, self.small
         labels = batches.Labels(self.frames, graphs, small.shifts.numpy(), stage.loss, d.cutoff, getattr(torch, d.dtype))
         labels.species_names = d.species
-        sizes = [len(f.symbols) for f in self.frames]
-        shape = batches.shape_for(graphs, sizes, rows, stage.batch, processes.size)
+        shape = batches.shape_for(graphs, labels.sizes, rows, stage.batch, processes.size)
         names, parameters = zip(*small.named_parameters())
         found = metrics.measure(Evaluation(small, names, False), parameters, labels, rows, shape, processes)
         return max(found.rmse("forces"), 1e-3) if "forces" in found.sums else 1.0

@@ -8,7 +8,7 @@ from engine.errors import InputError
 from plugins.equivariant import core
 from plugins.equivariant import description as descriptions
 from plugins.equivariant import folder as folders
-from plugins.equivariant.data import baseline, store
+from plugins.equivariant.data import baseline, shards, store
 from plugins.equivariant.models import build
 from plugins.equivariant.training.step import losses
 
@@ -34,7 +34,7 @@ def without_core(found, d):
     if not d.zbl:
         return found
     d.cores = d.cores or core.closest(store.GraphStore(found, d.species, d.cutoff), d)
-    return core.subtract(found, d)
+    return shards.keep(core.subtract(found, d))
 
 
 class Single:
@@ -49,10 +49,10 @@ class Single:
         if stage.start is not None:
             self.model = folders.to_model(stage.start)
         else:
-            self.model, training = build(d), [self.frames[r] for r in rows["train"]]
+            self.model, training = build(d), lambda: (self.frames[r] for r in rows["train"])
             self.model.shifts[:] = torch.tensor(
-                baseline.shifts(training, d.species, None if stage.shifts == "fit" else stage.shifts))
-            self.model.scales[:] = torch.tensor(baseline.scales(training, d.species)).to(self.model.scales.dtype)
+                baseline.shifts(training(), d.species, None if stage.shifts == "fit" else stage.shifts))
+            self.model.scales[:] = torch.tensor(baseline.scales(training(), d.species)).to(self.model.scales.dtype)
         self.shifts, self.notes = self.model.shifts, distilled(stage)
 
     def errors(self, trainer):

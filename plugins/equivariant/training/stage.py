@@ -27,7 +27,7 @@ from engine.errors import InputError
 from engine.output.watch import seconds
 from engine.stages import Stage
 from plugins.equivariant import last_layer
-from plugins.equivariant.data import checks, frames, splits, store
+from plugins.equivariant.data import checks, frames, shards, splits, store
 from plugins.equivariant.lattice_sum import Lattice
 from plugins.equivariant.training import batches, report
 from plugins.equivariant.training.distill import relabel
@@ -73,8 +73,8 @@ class Train(Stage):
 
     # -- data -------------------------------------------------------------------------------------------------------
     def read(self, source):
-        found = frames.read(source)
-        return relabel(found, self.distill) if self.distill is not None else found
+        found = shards.load(source)
+        return shards.keep(relabel(found, self.distill)) if self.distill is not None else found
 
     def gather(self):
         """(all frames, rows of each part)."""
