@@ -93,7 +93,13 @@ class State:
         if name.startswith("_") or name not in self.__dict__.get("table", {}):
             raise AttributeError(name)
         attribute = self.table[name]
-        return self._arrays[name][: self.n_all if attribute.ghosts else self.n]
+        view = self.__dict__[name] = self._arrays[name][: self.n_all if attribute.ghosts else self.n]
+        return view
+
+    def _forget_views(self):
+        """Before arrays or numbers of rows change: what `__getattr__` keeps, so that the next look is an ordinary one."""
+        for name in self.table:
+            self.__dict__.pop(name, None)
 
     def set(self, name, values):
         """Replace the owned rows of an attribute, keeping its dtype."""
@@ -101,6 +107,7 @@ class State:
 
     def permute(self, order):
         """Reorder (or select) owned atoms; ghosts are dropped. `order` may be shorter or longer than n."""
+        self._forget_views()
         order, n = np.asarray(order, np.intp), len(order)
         for name, attribute in self.table.items():  # one after the other: two copies of all would be the peak of memory
             old = self._arrays[name]
@@ -111,6 +118,7 @@ class State:
 
     def replace(self, arrays):
         """Take new owned rows for every attribute, dropping ghosts."""
+        self._forget_views()
         for name, attribute in self.table.items():
             self._arrays[name] = np.ascontiguousarray(arrays[name], attribute.dtype)
         self.n = len(self._arrays["tags"])
@@ -121,6 +129,7 @@ class State:
 
         Arrivals take the places of those that left. Where there are more of them they follow at the end; where there are fewer,
         the last atoms move to the places that are left."""
+        self._forget_views()
         gone, m = np.sort(gone), len(come["tags"])
         n, filled = self.n + m - len(gone), min(m, len(gone))
         last = np.arange(n, self.n)
@@ -138,6 +147,7 @@ class State:
 
     def resize_ghosts(self, count):
         """Make room for `count` ghosts; owned rows stay, ghost rows are to be filled."""
+        self._forget_views()
         self.n_ghost = int(count)
         for name, attribute in self.table.items():
             if attribute.ghosts and len(self._arrays[name]) < self.n_all:

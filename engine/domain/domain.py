@@ -1,5 +1,7 @@
 """A domain: the atoms that this process owns, the ghosts around them, and the lists; rebuilt when atoms have moved."""
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -105,21 +107,20 @@ class Domain:
         state, moved, self.moved = self.state, self.moved, None
         if self.neighbors is None or len(self._reference) != state.n_all:
             return True
-        strain, shrink = np.broadcast_to(np.eye(3), state.cells.shape), 0.0
+        strain, allowed = None, 0.5 * self.skin
         if not self._same_cells():
             strain = np.linalg.solve(self._cells, state.cells)
-            shrink = np.abs(strain - np.eye(3)).sum((1, 2)).max()
-        allowed = 0.5 * (self.skin - shrink * (self.cutoff + self.skin))
+            allowed -= 0.5 * np.abs(strain - np.eye(3)).sum((1, 2)).max() * (self.cutoff + self.skin)
         if allowed <= 0:
             return True
         if moved is None:
-            strain = np.ascontiguousarray(strain)
+            strain = np.ascontiguousarray(np.broadcast_to(np.eye(3), state.cells.shape) if strain is None else strain)
             team = team_for(state.n, light=True)
             found = np.zeros((team.size, 1))
             team(_largest_move, team.cuts(state.n), state.positions, self._reference, strain, state.origin, state.system,
                  private=(found,))
             moved = found.max()
-        self.farthest = float(np.sqrt(moved))
+        self.farthest = math.sqrt(moved)
         return not moved <= allowed * allowed
 
     def start(self):

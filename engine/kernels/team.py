@@ -50,7 +50,7 @@ class Team:
     def __call__(self, kernel, cuts, *shared, private=()):
         """kernel(cuts[t], cuts[t + 1], *shared, *(p[t] for p in private)) on member t, for all t at once."""
         if self.size == 1:
-            kernel(cuts[0], cuts[1], *shared, *(p[0] for p in private))
+            kernel(*cuts.tolist(), *shared, *[p[0] for p in private])   # Python's integers are passed in half the time
             return
         key = kernel, len(private)
         runner = self._runners.get(key) or self._runners.setdefault(key, _runner(kernel, len(shared), len(private)))
