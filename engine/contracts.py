@@ -27,7 +27,8 @@ class Capabilities:
     reach : ``local`` (one shell of ghosts, nothing exchanged), ``exchanging`` (halo calls between passes),
         ``message passing`` (with `layers`), ``global`` (sees the whole system)
     takes : of {"charges", "field", "field_gradient", "time"};  provides : of {"energy", "forces", "virial", "atom_energy",
-        "atom_virial", "charge_gradient", "polarization", "quadrupole", "born_charges", "polarizability", "variance"}
+        "atom_virial", "charge_gradient", "polarization", "quadrupole", "born_charges", "polarizability", "variance",
+        "atom_variance", "force_variance"}
     heat_flux : may the per-atom virials enter a heat flux?
     """
 
@@ -43,7 +44,7 @@ class Capabilities:
 SHAPES = {
     "energy": ("S",), "virial": ("S", 3, 3), "polarization": ("S", 3), "polarizability": ("S", 3, 3), "variance": ("S",),
     "forces": ("n", 3), "atom_energy": ("n",), "atom_virial": ("n", 3, 3), "charge_gradient": ("n",),
-    "born_charges": ("n", 3, 3), "quadrupole": ("S", 3, 3),
+    "born_charges": ("n", 3, 3), "quadrupole": ("S", 3, 3), "atom_variance": ("n",), "force_variance": ("n",),
 }
 PER_ATOM = tuple(name for name, shape in SHAPES.items() if shape[0] == "n")
 DERIVED = PER_ATOM + tuple(name for name in SHAPES if name not in PER_ATOM)
@@ -54,7 +55,9 @@ class Output:
 
     energy (S,) eV; forces (n_all, 3) eV/Å; virial (S, 3, 3) eV, W_ab = −∂E/∂ε_ab; atom_energy (n_all,);
     atom_virial (n_all, 3, 3); charge_gradient (n_all,) eV/e; polarization (S, 3) e·Å; born_charges (n_all, 3, 3) e,
-    [atom, field axis, displacement axis]; polarizability (S, 3, 3) e·Å²/V; quadrupole (S, 3, 3) e·Å², Σ q r⊗r.
+    [atom, field axis, displacement axis]; polarizability (S, 3, 3) e·Å²/V; quadrupole (S, 3, 3) e·Å², Σ q r⊗r. Of models
+    that know their uncertainty: variance (S,) of energies and atom_variance (n_all,) of atoms' energies, eV²;
+    force_variance (n_all,) of force vectors, (eV/Å)².
     """
 
     def __init__(self):

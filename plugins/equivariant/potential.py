@@ -17,9 +17,10 @@ import numpy as np
 from engine.config.quantities import InputFile, Length
 from engine.contracts import Capabilities, Potential
 from engine.errors import InputError, nearest
-from plugins.equivariant import folder
+from plugins.equivariant import folder, last_layer, uncertainty  # noqa: F401 (columns of the thermo table)
 
 PROVIDES = frozenset({"energy", "forces", "virial", "atom_energy"})
+UNCERTAIN = frozenset({"variance", "atom_variance"})
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Equivariant(Potential):
     _rows: np.ndarray = field(default=None, init=False, repr=False)
     _core: object = field(default=None, init=False, repr=False)
     _charges: object = field(default=None, init=False, repr=False)
+    _last: object = field(default=None, init=False, repr=False)
 
     def __post_init__(self):
         self.description, self.arrays = folder.load(self.model)
@@ -109,7 +111,7 @@ class Equivariant(Potential):
 
     def capabilities(self):
         d, local = self.description, self.description.architecture == "local"
-        provides = PROVIDES | ({"atom_virial"} if self._kernel else set())
+        provides = PROVIDES | ({"atom_virial"} if self._kernel else set()) | (UNCERTAIN if last_layer.kept(self.model) else set())
         reach = "global" if d.charges else "local" if local else "message passing"
         return Capabilities(d.cutoff, "full", reach, 1 if local else d.layers, provides=provides,
                             heat_flux=local and not d.charges)
@@ -120,6 +122,18 @@ class Equivariant(Potential):
     def load_state_dict(self, tree):
         if self._charges is not None and tree:
             self._charges.clouds.load_state_dict(tree["mesh"])
+
+    @property
+    def last_layer(self):
+        """What tells how far atoms are from the training data, where the training kept it."""
+        if self._last is None:
+            self._last = last_layer.load(self.model, self.arrays)
+        return self._last
+
+    @property
+    def known(self):
+        """{quantity: eV, the largest standard deviation in known frames}"""
+        return {"atom_variance": self.last_layer.known} if last_layer.kept(self.model) else {}
 
     @property
     def charges(self):
@@ -139,12 +153,18 @@ class Equivariant(Potential):
             out.atom_energy[:atoms.n] += energy
         if "energy" in needs:
             out.energy += np.bincount(atoms.system[:atoms.n], energy, atoms.n_systems)
+        if needs & UNCERTAIN:
+            phi = self._runner.features(*self._given(atoms, neighbors, species)) if self._kernel else self._runner.features()
+            self.last_layer.add(phi, atoms, needs, out)
         if self._core is not None:
             self._core.compute(atoms, neighbors, halo, inputs, needs, out)
 
+    def _given(self, atoms, neighbors, species):
+        lists = neighbors.full(self.description.cutoff)
+        return atoms.positions, species, atoms.system, lists.offsets, lists.indices
+
     def _on_kernel(self, atoms, neighbors, halo, species, needs, out, respond):
-        lists, energy = neighbors.full(self.description.cutoff), np.zeros(atoms.n)
-        given = atoms.positions, species, atoms.system, lists.offsets, lists.indices
+        given, energy = self._given(atoms, neighbors, species), np.zeros(atoms.n)
         potential = None if respond is None else respond(self._runner.charges(*given))
         self._runner(*given, out.forces, energy, out.virial if "virial" in needs else None,
                      out.atom_virial if "atom_virial" in needs else None, potential=potential)

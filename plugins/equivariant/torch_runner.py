@@ -41,9 +41,18 @@ class TorchRunner:
         self.model.to(self.device).requires_grad_(False)
         self.shifts = np.asarray(arrays["shifts"], float)
         self.dtype = getattr(torch, d.dtype)
+        self.read = None  # arguments of the call that `features` looks into
 
     def _tensor(self, array, dtype=None):
         return torch.as_tensor(array, dtype=dtype, device=self.device)
+
+    def features(self):
+        """(n, width) what each atom gives to the last layer (``last_layer``), where the model was evaluated last."""
+        from plugins.equivariant.last_layer import read_by_last
+
+        call = self.model if self.description.architecture == "local" else self.model.finish
+        species = self.read[1]
+        return read_by_last(self.model, species, lambda: call(*self.read)).double().cpu().numpy()
 
     def _answered(self, found, respond):
         """(energies (n,), what their gradient is taken of): the energies, and charges times what they feel."""
@@ -65,6 +74,7 @@ class TorchRunner:
             with torch.no_grad():
                 return self._compiled(vectors, neighbours, species, around, halo, n, respond)
         vectors = vectors.detach().requires_grad_()
+        self.read = vectors.detach(), species[:n], around
         if self.description.architecture == "local":
             each, total = self._answered(self.model(vectors, species[:n], around), respond)
             return each.detach(), torch.autograd.grad(total, vectors)[0]
@@ -75,7 +85,7 @@ class TorchRunner:
             leaving = self.model.layer(k, entering, vectors, neighbours, species[:n], around)
             kept.append((entering, leaving))
             features = self._exchange(leaving, all_rows, halo) if k < self.description.layers - 1 else leaving.detach()
-        last = features.requires_grad_()
+        self.read, last = (features.detach(), species[:n]), features.requires_grad_()
         each, answered = self._answered(self.model.finish(last, species[:n]), respond)
         g = torch.autograd.grad(answered, last)[0]
         total = torch.zeros_like(vectors)
@@ -97,6 +107,7 @@ class TorchRunner:
             return (self._tensor(respond(run["charges"](*given).double().numpy()), self.dtype),) if respond is not None else ()
 
         if "whole" in run:
+            self.read = vectors, centre, around
             return run["whole"](vectors, centre, around, *answer(vectors, centre, around))
         more = max(2 - (all_rows - n), 0)  # compiled code wants two ghosts at least
         neighbours = torch.where(neighbours == all_rows, all_rows + more, neighbours)
@@ -111,6 +122,7 @@ class TorchRunner:
             leaving = run[f"forward{k}"](*features, *rest)
             if k < layers - 1:
                 features = split(self._exchange(leaving, all_rows, halo))
+        self.read = leaving, centre
         each, g = run["finish"](leaving, centre, *answer(leaving, centre))
         total = torch.zeros_like(vectors)
         for k in range(layers - 1, -1, -1):

@@ -139,6 +139,7 @@ def test_all_that_is_registered_is_tested():
     check_registered("updaters", {"replica-exchange"})
     check_registered("hooks", HOOKS, {
         "gaussian": "watches TD-SCHA's Gaussian: tests/integrators/test_tdscha_run.py",
+        "uncertainty": "needs a learned model: tests/equivariant/test_uncertainty.py",
         "raman": "needs a learned polarizability: tests/dielectric/test_dielectric_observers.py",
         "mode-spectrum": "needs a file of phonons: tests/dielectric/test_modes.py"})
     with pytest.raises(InputError, match="langevin"):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from plugins.equivariant import track
 from plugins.equivariant.angular import dimension
 from plugins.equivariant.description import Description
@@ -40,8 +42,14 @@ class Plan:
     matrices: dict[str, Matrix] = field(default_factory=dict)
     vectors: dict[str, int] = field(default_factory=dict)  # other data: where it starts
     size: int = 0
+    reader: np.ndarray | None = None  # ``weights.reader``
     buffers: dict[str, int] = field(default_factory=dict)  # columns of each edge buffer
     products: list = field(default_factory=list)
+
+    @property
+    def read(self) -> list[int]:
+        """Widths of what the last linear map reads: the last hidden layer, or every source."""
+        return [self.buffers["read_h0"]] if self.description.readout_depth else self.sources
 
     def padded(self, n):
         return -(-n // self.lanes) * self.lanes

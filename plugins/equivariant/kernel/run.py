@@ -46,13 +46,16 @@ class Kernel:
         self.shifts = np.asarray(arrays["shifts"], float)
         self.base_charges = np.asarray(arrays["latent.base"], float) if self.charged else None
         self.cutoffs = description.pair_cutoffs().ravel()
-        registers = 32 if simd_types.register_bits() == 512 else 16
-        text = f"# {_watched()}\n" + source.write(self.plan, registers)
-        self.module = compiled.load(text, name="equivariant")
+        self.module = self._compiled()
+        self.forward = None
         self.threads = threads
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.work: list[np.ndarray] = []
         self.partial: list[np.ndarray] = []
+
+    def _compiled(self, features=False):
+        registers = 32 if simd_types.register_bits() == 512 else 16
+        return compiled.load(f"# {_watched()}\n" + source.write(self.plan, registers, features), name="equivariant")
 
     def _prepare(self, offsets, n_all):
         longest = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
@@ -70,6 +73,33 @@ class Kernel:
         found = np.zeros(n)
         self(positions, species, system, offsets, indices, np.zeros_like(positions), np.zeros(n), charges=found)
         return found + self.base_charges[species[:n]]
+
+    def features(self, positions, species, system, offsets, indices):
+        """(n, width) what each atom gives to the model's last linear map, times the scale of its species: ``last_layer``."""
+        self.forward = self.forward or self._compiled(features=True)
+        n = len(offsets) - 1
+        te, found = self._prepare(offsets, len(positions)), np.zeros((n, sum(self.plan.read)))
+        none = np.zeros((1, 3, 3))
+
+        def part(t, start, stop):
+            self.forward.run(start, stop, positions, species, system, offsets, indices, self.cutoffs, self.scales, self.data,
+                             self.table, self.work[t], te, self.tile, found, self.scales, none, none, False, False)
+
+        cuts = self._shares(offsets)
+        jobs = [self.pool.submit(part, t, *cuts[t:t + 2]) for t in range(1, len(cuts) - 1)]
+        part(0, *cuts[:2])
+        for job in jobs:
+            job.result()
+        return found @ self.plan.reader * self.scales[species[:n], None]
+
+    def _shares(self, offsets):
+        """Where each thread's centres begin and end: equal numbers of edges, one share where there are few atoms."""
+        n, threads = len(offsets) - 1, self.threads
+        if threads == 1 or n < 2 * threads:
+            return np.array([0, n])
+        cuts = np.searchsorted(offsets, offsets[-1] * np.arange(threads + 1) / threads)
+        cuts[0], cuts[-1] = 0, n
+        return cuts
 
     def __call__(self, positions, species, system, offsets, indices, forces, atom_energy, virial=None, atom_virial=None,
                  field=None, axis=-1, polarization=None, polarizability=None, potential=None, charges=None):
@@ -103,12 +133,11 @@ class Kernel:
                             self.data, self.table, self.work[t], te, self.tile, f, atom_energy, virial, atom_virial, *flags,
                             *given, *response)
 
-        if self.threads == 1 or n < 2 * self.threads:
+        cuts = self._shares(offsets)
+        if len(cuts) == 2:
             part(0, 0, n, forces, *sums)
             return
-        # equal numbers of edges for each thread; the first adds in place, the others into arrays of their own
-        cuts = np.searchsorted(offsets, offsets[-1] * np.arange(self.threads + 1) / self.threads)
-        cuts[0], cuts[-1] = 0, n
+        # the first adds in place, the others into arrays of their own
         others = [[np.zeros_like(x) for x in sums] for _ in range(self.threads - 1)]
         partial = [f[:len(positions)] for f in self.partial]
         for f in partial:

@@ -229,8 +229,29 @@ def workspace(p: Plan, te: int) -> int:
     return layout.start * te + layout.size * CENTRES + p.lanes
 
 
-def write(p: Plan, registers: int) -> str:
-    """The module's text; ``run`` is its entry."""
+FEATURES = """        for b in range(atoms):
+            for e in range(first[b], first[b + 1]):
+{rows}
+        i += atoms
+"""
+
+
+def _features(passes):
+    """Sums over edges of what the last linear map reads, one of its parts after another."""
+    lines, at = [], 0
+    for values, ld, _, width in passes.readouts():
+        lines += [f"                for c in range({width}):",
+                  f"                    forces[i + b, {at} + c] += w[{values} + e * {ld} + c]"]
+        at += width
+    return FEATURES.format(rows="\n".join(lines))
+
+
+def write(p: Plan, registers: int, features: bool = False) -> str:
+    """The module's text; ``run`` is its entry.
+
+    features : a kernel that goes forward only: the array in the place of forces is (n, Σ p.read), and receives for every
+        centre the sum over its edges of what the last linear map reads
+    """
     d, lanes, layout = p.description, p.lanes, Layout(p)
     text = [HEADER.format(real=f"np.{d.dtype}", dtype=d.dtype, lanes=lanes), "",
             matrices.functions(lanes, registers),
@@ -240,6 +261,7 @@ def write(p: Plan, registers: int) -> str:
     if p.columns > 1:
         text += [MORE[p.columns].FUNCTIONS, SEEDED.format(lanes=lanes, columns=p.columns)]
         more = MORE[p.columns].ARGUMENTS
+    more = "" if features else more
     text += ["", "@compiled",
              "def run(start, stop, positions, species, system, offsets, indices, cutoffs, scales, data, table, w, te, target,",
              f"        forces, atom_energy, virial, atom_virial, want_virial, want_atoms{more}):",
@@ -250,6 +272,10 @@ def write(p: Plan, registers: int) -> str:
              FILL.format(centres=CENTRES, species=len(d.species), radial=p.vectors["radial"],
                          pair_size=d.bessel * p.buffers["two_h0"], lanes=lanes, columns=p.columns)]
     passes = Passes(p, layout.size)
+    if features:
+        passes.more = None
+        passes.forward()
+        return "\n".join(text + passes.lines) + "\n" + _features(passes)
     passes.forward()
     passes.backward()
     return "\n".join(text + passes.lines) + "\n" + SCATTER

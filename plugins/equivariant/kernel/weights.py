@@ -30,6 +30,15 @@ def padded(matrix, rows, columns):
     return out
 
 
+def reader(p: Plan, rows_of) -> np.ndarray:
+    """(Σ p.read, width) from what the kernel's last linear map reads to what the model's own does."""
+    d = p.description
+    if d.readout_depth:
+        return padded(np.eye(d.readout_width), p.read[0], d.readout_width)
+    own = np.eye(d.features * (d.layers + 1))
+    return np.concatenate([padded(rows_of(j, own), width, len(own)) for j, width in enumerate(p.read)])
+
+
 def fold(p: Plan, weights: dict[str, np.ndarray]) -> np.ndarray:
     """(size,) float64 from the model's state (names as in ``local.LocalModel``)."""
     d = p.description
@@ -111,6 +120,7 @@ def fold(p: Plan, weights: dict[str, np.ndarray]) -> np.ndarray:
             put(f"latent{k}_out", last)
         into.append(net[-1][:, :d.features] if p.folded[k + 1] else None)
 
+    p.reader = reader(p, rows_of)
     net = network("readout", d.readout_depth)
     net[-1] = net[-1] / math.sqrt(2 * d.neighbors)
     if p.columns > 1:
