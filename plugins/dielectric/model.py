@@ -44,6 +44,8 @@ class DielectricModel(LocalModel):
         d = description
         if d.charges:
             raise InputError("model: a model in an electric field has no latent charges; leave `charges` out")
+        if form == "full" and d.l_max < 1:
+            raise InputError("model: the full form takes the field in by harmonics; it needs l_max = 1 at least")
         self.form, self.field_scale = form, field_scale
         dtype = getattr(torch, d.dtype)
         if form == "quadratic":

@@ -1,6 +1,6 @@
 """A trained electric enthalpy as a potential of the engine: ``kind = "dielectric"``.
 
-The quadratic form runs on the Numba kernel generated from its description (no torch is imported), the full form in torch.
+It runs on the Numba kernel generated from its description (no torch is imported), or in torch.
 
 The polarization of a local model is a function of the structure, single-valued and continuous: atoms that cross the
 boundary change nothing, and a current that flows for ever is not in it (``itinerant = False``).
@@ -35,8 +35,8 @@ def about(path) -> dict:
 
 @dataclass
 class Dielectric(Potential):
-    """model : the folder of a trained model;  backend : "kernel" (Numba, the quadratic form), "torch", or the best that can
-    run it"""
+    """model : the folder of a trained model;  backend : "kernel" (Numba), "torch" (slower; Born charges and polarizability of
+    the full form are derivatives there, differences in the kernel), or the best"""
 
     model: InputFile
     backend: Literal["auto", "kernel", "torch"] = "auto"
@@ -46,11 +46,7 @@ class Dielectric(Potential):
 
     def __post_init__(self):
         self.description, self.arrays = folder.load(self.model)
-        form = about(self.model)["form"]
-        if self.backend == "kernel" and form == "full":
-            raise InputError(f"the model {self.model} has all orders in the field, which backend = \"kernel\" "
-                             "cannot; leave it out")
-        self._kernel = form == "quadratic" and self.backend != "torch"
+        self._about = about(self.model)
 
     def bind(self, species_names):
         known = self.description.species
@@ -60,11 +56,12 @@ class Dielectric(Potential):
                                  f"{', '.join(known)}")
         self._rows = np.array([known.index(name) for name in species_names], np.int32)
         if self._runner is None:
-            if self._kernel:
-                from plugins.dielectric.kernel_runner import KernelRunner as Runner
-            else:
+            if self.backend == "torch":
                 from plugins.dielectric.torch_runner import TorchRunner as Runner
-            self._runner = Runner(self.model, self.description, self.arrays, numba.get_num_threads())
+            else:
+                from plugins.dielectric.kernel_runner import KernelRunner as Runner
+            self._runner = Runner(self.model, self.description, self.arrays, numba.get_num_threads(), self._about["form"],
+                                  self._about["field_scale"])
 
     def capabilities(self):
         return Capabilities(self.description.cutoff, "full", "local", takes=frozenset({"field"}), provides=PROVIDES,

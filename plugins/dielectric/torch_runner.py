@@ -11,7 +11,7 @@ from plugins.equivariant.graphs import Batch
 class TorchRunner:
     """As `kernel_runner.KernelRunner`."""
 
-    def __init__(self, path, description, arrays, threads):
+    def __init__(self, path, description, arrays, threads, form, field_scale):
         self.cutoff, self.model = description.cutoff, load(path)
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)

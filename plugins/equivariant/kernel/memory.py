@@ -27,7 +27,7 @@ def compiler(dtype: str):
     """
     f8, i4, i8, real = types.float64, types.int32, types.int64, REALS[dtype]
     named = {
-        **dict.fromkeys(("w", "data"), real[::1]), "table": i8[:, ::1],
+        **dict.fromkeys(("w", "data", "harmonics", "slopes"), real[::1]), "table": i8[:, ::1],
         **dict.fromkeys(("positions", "forces", "field", "polarization"), f8[:, ::1]),
         **dict.fromkeys(("virial", "atom_virial", "polarizability"), f8[:, :, ::1]),
         **dict.fromkeys(("cutoffs", "scales", "atom_energy", "potential", "charges"), f8[::1]), "offsets": i8[::1],

@@ -6,7 +6,7 @@ Backward: the same in reverse, gradients (``g_``) beside what they belong to, un
 
 from __future__ import annotations
 
-from plugins.equivariant.kernel import latent, matrices, response
+from plugins.equivariant.kernel import latent, matrices, mixing, response
 from plugins.equivariant.kernel.plan import Plan
 
 MORE = {2: latent, 4: response}  # what more than an energy is read out, by the number of columns
@@ -84,6 +84,8 @@ class Passes:
         weight, ld, _ = self.environment(k)
         self.say("for b in range(atoms):")
         self.say(f"    gather_sum(w, te, o_Y, first[b], first[b + 1], {weight}, {ld}, {centre(f'A{k}')})")
+        if mixing.has_field(p):
+            self.say(mixing.forward(p, k, centre(f"A{k}")))
         self.say(f"    clear(w, {centre(f'V{k}_{k}')}, {p.products[k].dim_in * p.channels})")
         self.say(f"    project(w, data, {self.entries(k)}, {centre(f'A{k}')}, {centre(f'V{k}_{k}')})")
         for s in range(k - 1, -1, -1):
@@ -189,6 +191,8 @@ class Passes:
         arguments = "".join(f", {self.environment(k)[0]}, {self.environment(k)[1]}, o_g_scalar{k}, {self.centre(f'V{k}_0')}, "
                             f"{self.centre(f'gA{k}')}" for k in range(d.layers))
         self.say("for b in range(atoms):")
+        if mixing.has_field(p):
+            self.say(*(mixing.backward(p, k, self.centre(f"gA{k}")) for k in range(d.layers)))
         self.say(f"    edge_gradient(w, te, o_Y, o_J, o_n, first[b], first[b + 1], o_out0, {self.out0}, o_g_out0, "
                  f"{self.out0}{arguments})", *(self.more.BACKWARD if self.more else []))
         back = "o_g_source0" if p.folded[0] else "o_scratch1"

@@ -11,7 +11,7 @@ import numpy as np
 from engine.errors import InputError
 from engine.kernels import compiled, simd_math, simd_types
 from plugins.equivariant.description import Description
-from plugins.equivariant.kernel import memory, plan, source, weights
+from plugins.equivariant.kernel import memory, mixing, plan, source, weights
 
 TILE = 192  # edges
 
@@ -26,6 +26,7 @@ class Kernel:
     """Energy and forces of a strictly local model; `arrays` are those of its folder.
 
     A model with ``response_scales`` is quadratic in an electric field (``plugins.dielectric.model``) and is called with one.
+    One with ``field_weights`` has the field in every environment (``mixing``), and is called with one in units of its own.
     A model with latent charges is asked for its `charges` first, then called with what they feel.
     """
 
@@ -36,11 +37,17 @@ class Kernel:
         self.responds = "response_scales" in arrays
         self.charged = description.charges
         self.plan = plan.make(description, lanes, 4 if self.responds else 2 if self.charged else 1)
+        self.mixes = "field_weights.0" in arrays
+        if self.mixes:
+            mixing.extend(self.plan)
         if self.dtype == np.float32 and self.plan.vectors["radial"] + len(description.species) ** 2 * description.bessel \
                 * self.plan.buffers["two_h0"] >= 2**24:
             raise InputError(f"a model of {len(description.species)} species with embedding_width = "
                              f"{description.embedding_width} is too wide for the kernel; use backend = \"compiled\"")
-        self.data = weights.fold(self.plan, arrays).astype(self.dtype)
+        data = weights.fold(self.plan, arrays)
+        if self.mixes:
+            mixing.fold(self.plan, arrays, data)
+        self.data = data.astype(self.dtype)
         self.table = np.concatenate([x.entries[:, 1:] for x in self.plan.products]).astype(np.int64)
         self.scales = np.asarray(arrays["scales"], float)
         self.shifts = np.asarray(arrays["shifts"], float)
@@ -109,7 +116,8 @@ class Kernel:
         list with the cutoff inside it. Energies are without the species' shifts.
 
         With a field (S, 3) V/Å: the enthalpy's, the virial's edges alone; also adds to polarization (S, 3) e·Å and to the
-        upper triangle of polarizability (S, 3, 3) e·Å²/V. With axis = 0, 1, 2 forces receive −∂P_axis/∂R instead.
+        upper triangle of polarizability (S, 3, 3) e·Å²/V. With axis = 0, 1, 2 forces receive −∂P_axis/∂R instead. Where the
+        field is mixed in, P alone is given, its derivative to the field in these units.
 
         With latent charges: either `charges` (n,) receives what the network gives, and nothing else is found, or `potential`
         (n,) eV/e, ∂E/∂q of what they feel, goes into the gradient.
@@ -123,6 +131,9 @@ class Kernel:
         if self.charged:
             spare = np.zeros(n)
             given = (spare if potential is None else potential, spare if charges is None else charges, charges is not None)
+        if self.mixes:
+            given = [x.astype(self.dtype).ravel() for x in mixing.harmonics(field, self.description.l_max)]
+            sums.append(np.zeros_like(field) if polarization is None else polarization)
         if self.responds:
             given = field, axis
             sums += [np.zeros_like(field) if polarization is None else polarization,

@@ -6,7 +6,7 @@ before the next begins, so that nothing of an edge leaves the cache. Everything 
 
 from __future__ import annotations
 
-from plugins.equivariant.kernel import geometry, matrices, tensors
+from plugins.equivariant.kernel import geometry, matrices, mixing, tensors
 from plugins.equivariant.kernel.passes import MORE, Passes
 from plugins.equivariant.kernel.plan import Plan
 
@@ -261,6 +261,9 @@ def write(p: Plan, registers: int, features: bool = False) -> str:
     if p.columns > 1:
         text += [MORE[p.columns].FUNCTIONS, SEEDED.format(lanes=lanes, columns=p.columns)]
         more = MORE[p.columns].ARGUMENTS
+    if mixing.has_field(p):
+        text.append(mixing.functions(p))
+        more = mixing.ARGUMENTS
     more = "" if features else more
     text += ["", "@compiled",
              "def run(start, stop, positions, species, system, offsets, indices, cutoffs, scales, data, table, w, te, target,",
