@@ -3,7 +3,7 @@ generated kernel, of message passing (NequIP) our ahead-of-time torch, in segmen
 
     nequip-compile model.ckpt model.nequip.pt2 --device cpu --mode aotinductor --target ase
     engine convert model.ckpt model/ --trust
-    taskset -c 0 python benchmarks/learned_inference.py model/ --theirs model.nequip.pt2 [--atoms 192 1536]
+    taskset -c 0 python -m benchmarks.learned_inference model/ --theirs model.nequip.pt2 [--atoms 192 1536] [--keep NAME]
 
 Energy and forces from positions and a ready neighbor list (theirs of the cutoff, ours with the skin of a run), the two
 interleaved; medians. No time is printed where forces differ by more than `--tolerance`. Needs the extra `bench`, in
@@ -83,7 +83,9 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--tolerance", type=float, default=1e-5)
+    parser.add_argument("--keep", metavar="NAME", help="write the medians into the results, as this model's")
     arguments = parser.parse_args()
+    kept = []
     for count in arguments.atoms:
         atoms = bulk("Cu", cubic=True) * CRYSTALS[count]
         atoms.rattle(0.1, seed=0)
@@ -102,10 +104,17 @@ def main():
                 start = time.perf_counter()
                 function()
                 times[name].append(time.perf_counter() - start)
-        mine = np.median(times["ours"])
+        medians = {name: 1e3 * float(np.median(values)) for name, values in times.items()}
         for name, values in times.items():
-            print(f"{count} atoms, {edges} edges: {name}: {1e3 * np.median(values):.2f} ms "
-                  f"(min {1e3 * min(values):.2f}); ratio {np.median(values) / mine:.1f}")
+            print(f"{count} atoms, {edges} edges: {name}: {medians[name]:.2f} ms (min {1e3 * min(values):.2f}); "
+                  f"ratio {medians[name] / medians['ours']:.2f}", flush=True)
+        goal = "2" if folder.load(arguments.model)[0].architecture == "message-passing" else "20, wide 5"
+        kept.append({"what": f"forces, {arguments.keep}, {count} atoms", "ours": medians["ours"],
+                     "theirs": medians.get("theirs, compiled"), "goal": goal, "command": "learned_inference.py"})
+    if arguments.keep:
+        from benchmarks.learned_speed import keep
+
+        keep(kept)
 
 
 if __name__ == "__main__":

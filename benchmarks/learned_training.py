@@ -1,6 +1,6 @@
 """A training step of one local model: ours, compiled whole, beside nequip-allegro's with `compile_mode: compile`.
 
-    python benchmarks/learned_training.py frames.xyz [--frames 2] [--theirs compile|eager|none]
+    python -m benchmarks.learned_training frames.xyz [--frames 2] [--theirs compile|eager|none] [--keep]
 
 Loss of energy and forces, its gradient and one Adam update on a batch of `--frames` frames (two or more: theirs runs
 eagerly, silently, for one), the same hyper-parameters, interleaved in one process on one thread. Times are of the
@@ -11,6 +11,7 @@ nequip and nequip-allegro.
 import argparse
 import os
 import time
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -91,6 +92,7 @@ def main():
     parser.add_argument("--frames", type=int, default=2)
     parser.add_argument("--theirs", default="compile", choices=["compile", "eager", "none"])
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--keep", action="store_true", help="write the medians into the results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found = frames.read(frames.Source([arguments.file], frames=f":{arguments.frames}"))
@@ -111,10 +113,17 @@ def main():
             start = time.process_time()
             take()
             times[name].append(time.process_time() - start)
-    first = np.median(next(iter(times.values())))
-    for name, values in times.items():
-        print(f"{name}: {1e3 * np.median(values):.1f} ms of processor time a step of {arguments.frames} frames; "
-              f"ratio {np.median(values) / first:.1f}")
+    medians = {name: 1e3 * float(np.median(values)) for name, values in times.items()}
+    first, *_ = medians.values()
+    for name, value in medians.items():
+        print(f"{name}: {value:.1f} ms of processor time a step of {arguments.frames} frames; ratio {value / first:.1f}")
+    if arguments.keep:
+        from benchmarks.learned_speed import keep
+
+        what = f"training step, {arguments.frames} frames of {len(found[0].symbols)} atoms ({Path(arguments.file).stem}), beside "
+        goals = {"nequip-allegro, compile": "8"}
+        keep([{"what": what + name, "ours": first, "theirs": value, "goal": goals.get(name, ""),
+               "command": "learned_training.py"} for name, value in list(medians.items())[1:]])
 
 
 if __name__ == "__main__":

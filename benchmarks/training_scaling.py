@@ -1,6 +1,6 @@
 """Data-parallel training on 1, 2, ... processes: frames a second, and how far the loss curves are apart.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.training_scaling frames.xyz --processes 1,2 [--steps 20] [--frames 4]
+    OMP_NUM_THREADS=1 python -m benchmarks.training_scaling frames.xyz --processes 1,2 [--steps 20] [--frames 4] [--keep]
 
 The same batches on any number of processes: each takes its share of every batch, gradients are added. Clock time, best taken
 on an idle machine; steps after the first (which compiles) count.
@@ -76,6 +76,7 @@ def main():
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--eager", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="write the medians into the results")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as out:
         rows = {}
@@ -90,6 +91,13 @@ def main():
         apart = max(abs(a / b - 1) for a, b in zip(row["losses"], first["losses"]))
         print(f"{count:9d} {given.frames / middle:9.2f} {alone / middle:9.2f} {alone / middle / count * min(rows):10.2f} "
               f"{apart:17.1e}  {row['note']}")
+    if given.keep:
+        from benchmarks.learned_speed import keep
+
+        middle = {count: 1e3 * sorted(row["times"])[len(row["times"]) // 2] for count, row in rows.items()}
+        keep([{"what": f"training step of {given.frames} frames on {count} processes, beside one ({Path(given.file).stem})",
+               "ours": middle[count], "theirs": middle[1], "goal": "", "command": "training_scaling.py"}
+              for count in middle if count > 1 and 1 in middle])
 
 
 if __name__ == "__main__":
