@@ -194,9 +194,10 @@ class TestHook(testing.HookContract):
     steps = 12
 
     @pytest.fixture(autouse=True)
-    def _model(self, tmp_path):
-        doubtful(tmp_path / "m")
-        self.path = str(tmp_path / "m")
+    def _model(self, tmp_path_factory):
+        self.path = tmp_path_factory.mktemp("m")  # each rank's own
+        doubtful(self.path)
+        self.path = str(self.path)
 
     def hook(self):
         return Uncertainty(every=3)
