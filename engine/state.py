@@ -124,26 +124,16 @@ class State:
         self.n = len(self._arrays["tags"])
         self.n_ghost = 0
 
-    def exchange(self, gone, come):
-        """Of the owned atoms, rows `gone` leave and those of `come`, {name: (m, ...)}, arrive; ghosts are dropped.
-
-        Arrivals take the places of those that left. Where there are more of them they follow at the end; where there are fewer,
-        the last atoms move to the places that are left."""
+    def columns(self, room=0):
+        """The arrays of all attributes, in the order of the table, each with `room` rows at least for whoever fills
+        them and then says how many rows there are."""
         self._forget_views()
-        gone, m = np.sort(gone), len(come["tags"])
-        n, filled = self.n + m - len(gone), min(m, len(gone))
-        last = np.arange(n, self.n)
-        last = last[~np.isin(last, gone[filled:])]
-        holes = gone[filled:][: len(last)]
-        for name, values in come.items():
-            array = old = self._arrays[name]
-            if len(array) < n:
-                array = self._arrays[name] = np.empty((n + n // 16, *array.shape[1:]), array.dtype)
-                array[: self.n] = old[: self.n]
-            array[gone[:filled]] = values[:filled]
-            array[self.n : n] = values[filled:]
-            array[holes] = array[last]
-        self.n, self.n_ghost = n, 0
+        for name, attribute in self.table.items():
+            old = self._arrays[name]
+            if len(old) < room:
+                self._arrays[name] = np.empty((room + room // 16, *attribute.shape), attribute.dtype)
+                self._arrays[name][: self.n] = old[: self.n]
+        return [self._arrays[name] for name in self.table]
 
     def resize_ghosts(self, count):
         """Make room for `count` ghosts; owned rows stay, ghost rows are to be filled."""

@@ -95,6 +95,9 @@ class Lockstep:
 
     def pytest_sessionfinish(self, session, exitstatus):
         failed = sum(self.communicator.allgather(session.testsfailed))
+        mine = self.communicator.allgather(session.testscollected)
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and any(mine):
+            session.exitstatus = pytest.ExitCode.OK  # the only test there is was dealt to another rank
         if failed and not session.testsfailed:
             session.exitstatus = 1
         if self.comm.rank == 0 and failed > session.testsfailed:

@@ -60,11 +60,23 @@ class Bricks:
                 stack += [(child[k], a, middle[0], s, t), (child[k] + 1, middle[1], b, s, t)]
         return cls(np.asarray(axis, np.int8), np.asarray(cut, float), np.asarray(child, np.int32), low, high, first, last)
 
+    @classmethod
+    def whole(cls, periodic, n_systems):
+        """One brick that is everything."""
+        return cls.from_tree([-1], [0.0], [0], periodic, n_systems)
+
     def owners(self, fractional, system):
         """Rank (n,) int32 that owns each of these places."""
         out = np.empty(len(fractional), np.int32)
         _owners(fractional, system, self.axis, self.cut, self.child, out)
         return out
+
+    def leaving(self, fractional, system, rank):
+        """Atoms (m,) that other ranks than this one own, in the order of ranks, and how many go to each (ranks,)."""
+        atoms, owner = np.empty(len(system), np.int64), np.empty(len(system), np.int32)
+        counts = np.zeros(len(self.first), np.int64)
+        gone = _leaving(fractional, system, self.axis, self.cut, self.child, rank, atoms, owner, counts)
+        return atoms[:gone][np.argsort(owner[:gone], kind="stable")], counts
 
     def state_dict(self):
         return {"axis": self.axis, "cut": self.cut, "child": self.child}
@@ -78,6 +90,21 @@ def _owners(fractional, system, axis, cut, child, out):
             value = fractional[i, axis[k]] if axis[k] < 3 else float(system[i])
             k = child[k] if value < cut[k] else child[k] + 1
         out[i] = child[k]
+
+
+@njit(cache=True)
+def _leaving(fractional, system, axis, cut, child, rank, atoms, owner, counts):
+    gone = 0
+    for i in range(fractional.shape[0]):
+        k = 0
+        while axis[k] >= 0:
+            value = fractional[i, axis[k]] if axis[k] < 3 else float(system[i])
+            k = child[k] if value < cut[k] else child[k] + 1
+        if child[k] != rank:
+            atoms[gone], owner[gone] = i, child[k]
+            counts[child[k]] += 1
+            gone += 1
+    return gone
 
 
 class _Region:

@@ -7,6 +7,7 @@ from numba import njit
 
 from engine import cell as cells_
 from engine.domain.balance import Balance
+from engine.domain.bricks import Bricks
 from engine.domain.ghosts import ghosts_for, peers
 from engine.domain.halo import Halo, connect
 from engine.domain.migration import migrate
@@ -48,24 +49,31 @@ def _first_lost(x, farthest):
     return -1
 
 
-@njit(cache=True)
-def _wrap_into(x, system, cells, inverse, origin, periodic, images):
-    """Bring atoms into their cells along periodic directions and count what that takes in `images`."""
-    moves = np.zeros(3, np.int32)
-    for i in range(x.shape[0]):
+@njit(cache=True, nogil=True)
+def _wrap_into(begin, end, x, system, cells, inverse, origin, periodic, images, fractional):
+    """Bring atoms into their cells along periodic directions and count what that takes in `images`; where they then are, in
+    fractions of the cells."""
+    for i in range(begin, end):
         s = system[i]
         u, v, w = x[i, 0] - origin[s, 0], x[i, 1] - origin[s, 1], x[i, 2] - origin[s, 2]
-        moved = False
         for d in range(3):
-            moves[d] = 0
             f = u * inverse[s, 0, d] + v * inverse[s, 1, d] + w * inverse[s, 2, d]
+            fractional[i, d] = f
             if periodic[d] and not 0.0 <= f < 1.0:
-                moves[d] = np.int32(np.floor(f))
-                moved = True
-        if moved:
-            for d in range(3):
-                x[i, d] -= moves[0] * cells[s, 0, d] + moves[1] * cells[s, 1, d] + moves[2] * cells[s, 2, d]
-                images[i, d] += moves[d]
+                move = np.floor(f)
+                fractional[i, d] = f - move
+                images[i, d] += np.int32(move)
+                for e in range(3):
+                    x[i, e] -= move * cells[s, d, e]
+
+
+@njit(cache=True, nogil=True)
+def _fractional(begin, end, x, system, inverse, origin, out):
+    for i in range(begin, end):
+        s = system[i]
+        u, v, w = x[i, 0] - origin[s, 0], x[i, 1] - origin[s, 1], x[i, 2] - origin[s, 2]
+        for d in range(3):
+            out[i, d] = u * inverse[s, 0, d] + v * inverse[s, 1, d] + w * inverse[s, 2, d]
 
 
 class Domain:
@@ -91,6 +99,8 @@ class Domain:
         self._reference = None  # (n_all, 3) positions at the last rebuild, a view of
         self._room = np.empty((0, 3))
         self._cells = None
+        self._met = None  # bricks, margin and the peers that follow from them
+        self._seen = 0  # how many ghosts of our atoms there were at the last rebuild, here and elsewhere
         self.moved = None  # Å², how far an operator that has looked found atoms from `start`; good for the next refresh only
 
     # -- the one call that a force evaluation makes ---------------------------------------------------------------
@@ -148,12 +158,11 @@ class Domain:
             )
         work = self.balance.work(self) if self.balance else None
         self._span_open_directions()
-        self._wrap()
+        fractional = self._wrap()
         if self.balance:
             with state.comm.communicating():
-                fractional = state.fractional()
                 self.balance.place(self, fractional, work)
-                migrate(state, self.balance.bricks.owners(fractional, state.system[: state.n]))
+                migrate(state, *self.balance.bricks.leaving(fractional, state.system[: state.n], state.comm.rank))
         if self.tuner is not None:
             self.tuner.measure(state.comm.max(self.farthest), state.step - self.built_at)
             self.skin = self.tuner.choose(self)
@@ -175,10 +184,12 @@ class Domain:
             state.cells[s], state.origin[s] = cells_.complete(cell, state.periodic, mine)
 
     def _wrap(self):
-        """Bring owned atoms into their cells along periodic directions, remembering the images."""
-        state = self.state
-        inverse = cells_.inverse(state.cells)
-        _wrap_into(state.positions[: state.n], state.system, state.cells, inverse, state.origin, state.periodic, state.images)
+        """Bring owned atoms into their cells along periodic directions, counting the images; their fractional places (n, 3)."""
+        state, fractional = self.state, np.empty((self.state.n, 3))
+        inverse, team = cells_.inverse(state.cells), team_for(state.n, light=True)
+        team(_wrap_into, team.cuts(state.n), state.positions, state.system, state.cells, inverse, state.origin, state.periodic,
+             state.images, fractional)
+        return fractional
 
     def _sort(self):
         """Order owned atoms by place, so that neighbors in space are neighbors in memory."""
@@ -191,29 +202,21 @@ class Domain:
         """Find ghosts, fill them, and start new lists; the old ones go first."""
         self.neighbors = None
         state, n, comm = self.state, self.state.n, self.state.comm
-        margin = (self.cutoff + self.skin) / cells_.heights(state.cells)
-        fractional, system = state.fractional(), state.system[:n]
-        guess = max(1024, int(state.n_ghost * 1.1))
-        if comm.size == 1:
-            low, high = np.where(state.periodic, 0.0, -np.inf), np.where(state.periodic, 1.0, np.inf)
-            self.halo = Halo(n, *ghosts_for(
-                fractional, system, low, high, 0, state.n_systems, margin, state.periodic, True, guess, self.half))
-        else:
-            bricks = self.balance.bricks
-
-            def seen(rank):
-                return ghosts_for(fractional, system, bricks.low[rank], bricks.high[rank], bricks.first[rank],
-                                  bricks.last[rank], margin, state.periodic,
-                                  rank == comm.rank or (self.half and rank > comm.rank), guess, self.half)
-
-            with comm.communicating():
-                others = {int(r): seen(r) for r in peers(bricks, comm.rank, margin, state.periodic)}
-                self.halo = connect(n, seen(comm.rank), others, comm)
+        inverse, system, fractional = cells_.inverse(state.cells), state.system[:n], np.empty((n, 3))
+        margin = (self.cutoff + self.skin) * np.sqrt((inverse * inverse).sum(1))
+        team = team_for(n, light=True)
+        team(_fractional, team.cuts(n), state.positions, system, inverse, state.origin, fractional)
+        bricks = self.balance.bricks if self.balance else Bricks.whole(state.periodic, state.n_systems)
+        with comm.communicating():
+            others = self._peers(bricks, margin) if self.balance else ()
+            seen = ghosts_for(fractional, system, bricks, [comm.rank, *others], margin, state.periodic, self.half,
+                              max(1024, int(self._seen * 1.1)))
+            self.halo = connect(n, *seen, others, comm) if self.balance else Halo(n, *seen[:2])
+            self._seen = len(seen[0])
         self.halo.half = self.half
         state.resize_ghosts(len(self.halo.shift))
-        for name, attribute in state.table.items():
-            if attribute.ghosts and name != "positions":
-                self.halo.forward(getattr(state, name))
+        self.halo.forward_columns([getattr(state, name) for name, attribute in state.table.items()
+                                   if attribute.ghosts and name != "positions"])
         self.halo.forward_positions(state)
         if self._room.shape[0] < state.n_all:  # not made anew each time: the old one would still be there
             self._reference = self._room = None
@@ -222,6 +225,12 @@ class Domain:
         self._reference[:] = state.positions
         self._cells = state.cells.copy()
         self.neighbors = Neighbors(state, self.halo, self._reference, self.skin)
+
+    def _peers(self, bricks, margin):
+        """Ranks to exchange with, looked for anew when bricks or margins are others."""
+        if self._met is None or self._met[0] is not bricks or self._met[1].tobytes() != margin.tobytes():
+            self._met = bricks, margin, peers(bricks, self.state.comm.rank, margin, self.state.periodic).tolist()
+        return self._met[2]
 
     # -- persistence ------------------------------------------------------------------------------------------------
     def state_dict(self):

@@ -14,16 +14,32 @@ def _range(f, low, high, margin, periodic):
 
 
 @njit(cache=True)
-def find(fractional, system, low, high, first, last, margin, periodic, skip_zero, half, index, shift):
-    """Atoms (`index`) and shifts with ``fractional + shift`` inside [low − margin, high + margin] in each direction.
+def near_surface(fractional, system, low, high, margin, atoms):
+    """Atoms that are not further inside a brick than the margin in each direction, into `atoms`; returns how many. Of those
+    that are, neither another brick nor an image of this one sees anything."""
+    count = 0
+    for i in range(fractional.shape[0]):
+        m = margin[system[i]]
+        inside = True
+        for d in range(3):
+            f = fractional[i, d]
+            inside &= (low[d] + m[d] < f) & (f < high[d] - m[d])
+        atoms[count] = i
+        count += not inside
+    return count
+
+
+@njit(cache=True)
+def find(fractional, system, atoms, low, high, first, last, margin, periodic, skip_zero, half, index, shift, count):
+    """Of `atoms` those (`index`) and shifts with ``fractional + shift`` inside [low − margin, high + margin] in each direction.
 
     fractional (n, 3); margin (S, 3), in fractions of each system's cell; low, high (3,), infinite along open
     directions; first, last: systems of the brick, first ≤ s < last. `skip_zero` leaves out the zero shift: a brick's
     own atoms are not its ghosts; `half` leaves out negative ones (the first of z, y, x that is not zero). Fills `index` and
-    `shift` as far as they reach and returns how many there are.
+    `shift` from `count` on as far as they reach and returns up to where that is, or would be.
     """
-    count = 0
-    for i in range(fractional.shape[0]):
+    for a in range(atoms.shape[0]):
+        i = atoms[a]
         if not first <= system[i] < last:
             continue
         m = margin[system[i]]
@@ -50,15 +66,29 @@ def find(fractional, system, low, high, first, last, margin, periodic, skip_zero
     return count
 
 
-def ghosts_for(fractional, system, low, high, first, last, margin, periodic, skip_zero, guess=1024, half=False):
-    """As `find`, with arrays as long as they need be: index (g,) int64, shift (g, 3) int32."""
+@njit(cache=True)
+def _find_all(fractional, system, ranks, low, high, first, last, margin, periodic, half, index, shift, ends):
+    me, count = ranks[0], 0
+    atoms = np.empty(fractional.shape[0], np.int64)
+    atoms = atoms[: near_surface(fractional, system, low[me], high[me], margin, atoms)]
+    for k in range(ranks.shape[0]):
+        r = ranks[k]
+        count = find(fractional, system, atoms, low[r], high[r], first[r], last[r], margin, periodic, k == 0 or (half and r > me),
+                     half, index, shift, count)
+        ends[k] = count
+
+
+def ghosts_for(fractional, system, bricks, ranks, margin, periodic, half=False, guess=1024):
+    """What the ranks see of the atoms that the first of them owns, as `find` says: index (g,) int64 and shift (g, 3) int32, one
+    rank's after the other's up to ends (ranks,)."""
+    ranks, ends = np.asarray(ranks, np.int64), np.empty(len(ranks), np.int64)
     while True:
-        index = np.empty(guess, np.int64)
-        shift = np.empty((guess, 3), np.int32)
-        count = find(fractional, system, low, high, first, last, margin, periodic, skip_zero, half, index, shift)
-        if count <= guess:
-            return index[:count].copy(), shift[:count].copy()
-        guess = count
+        index, shift = np.empty(guess, np.int64), np.empty((guess, 3), np.int32)
+        _find_all(fractional, system, ranks, bricks.low, bricks.high, bricks.first, bricks.last, margin, periodic, half, index,
+                  shift, ends)
+        if ends[-1] <= guess:
+            return index[: ends[-1]], shift[: ends[-1]], ends
+        guess = int(ends[-1])
 
 
 def peers(bricks, rank, margin, periodic):

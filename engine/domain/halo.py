@@ -16,9 +16,10 @@ import numpy as np
 from numba import njit
 
 from engine.domain import window
+from engine.domain.columns import repeat, table_of
 from engine.kernels.team import team_for
 
-FORWARD, REVERSE, SETUP = 11, 12, 13  # message tags
+FORWARD, REVERSE = 11, 12  # message tags
 
 
 @njit(cache=True, nogil=True)
@@ -104,11 +105,12 @@ class Halo:
     owner (l,): rows of the owners of the first l ghosts, the images of this rank's own atoms
     rows (m,), row_shift (m, 3): owned atoms that other ranks see, and under which shifts, peer after peer
     table : the peers that are on this node and share memory with us (``engine.domain.window``)
+    starts (ranks of the node, 2) : where in our slot each of them finds what is for it
     most : rows that any rank sends in a round
     half : are ghosts only those whose pairs a half list counts here?
     """
 
-    table = None
+    table = starts = None
     most, half = 0, False
 
     def __init__(self, n, owner, shift, comm=None, peers=(), rows=None, row_shift=None):
@@ -133,39 +135,60 @@ class Halo:
     def forward_positions(self, state):
         """Bring ghost positions up to date with their owners and the present cells."""
         sent, own = self._displacements(state)
-        self._forward(state.positions, _displaced, window.forward_positions, sent, own)
+        self._forward(state.positions, _displaced, window.forward_positions, (own,), (sent,))
 
     def forward(self, array):
         """Fill the ghost rows of `array` (n_all, ...) with their owners' rows."""
         self._forward(_words(_rows(array)), _take, window.forward)
 
-    def _forward(self, flat, take, fill, sent=None, own=None):
-        """`take` makes copies of rows, displaced by `sent` or `own` if they are given."""
-        owner, images = self.owner, flat[self.n : self.n + len(self.owner)]
-        of = lambda displacements: () if displacements is None else (displacements,)
+    def forward_columns(self, arrays):
+        """`forward` for several arrays, as long as there is room in one round for all."""
+        table, row = table_of(arrays)
         if self.local:
-            _share(take, flat, owner, *of(own), images, rows=owner)
+            self._skip(row)
+            repeat(table, self.owner, self.n)
+        elif not self.far and self.window.fits(row, self.most):
+            start = time.perf_counter()
+            window.forward_columns(self.window.place, self.table, self.window.next(self), table, row, self.owner, self.n,
+                                   self.rows)
+            self.comm.busy += time.perf_counter() - start
+        else:
+            for array in arrays:
+                self.forward(array)
+
+    def _forward(self, flat, take, fill, own=(), sent=()):
+        """`take` makes copies of rows, displaced by `sent` or `own` if they are given; `fill` does it all through the window."""
+        owner, rows, images = self.owner, self.rows, flat[self.n : self.n + len(self.owner)]
+        if self.local:
+            self._skip(flat.shape[1] * flat.itemsize)
+            _share(take, flat, owner, *own, images, rows=owner)
             return
-        near = self._near(flat)
+        start = time.perf_counter()
+        near, alone = self._near(flat), team_for(len(owner) + len(rows), light=True).size == 1
+        if near and alone and not self.far:
+            view = self.window.view(flat.dtype)
+            fill(self.window.place, self.table, self.window.next(self), flat, view, owner, self.n, rows, *own, *sent)
+            self.comm.busy += time.perf_counter() - start
+            return
         with _Messages(self, FORWARD, self.far if near else self.peers) as messages:
             messages.receive(flat)
-            number = self.window.next(self) if near else 0
-            buffer = self.window.slot(flat.dtype, number, len(self.rows), flat.shape[1]) if near else self._buffer(flat)
-            _share(take, flat, self.rows, *of(sent), buffer, rows=self.rows)
-            messages.send(buffer)
-            if near and team_for(len(owner), light=True).size == 1:
-                fill(self.window.place, self.table, number, flat, self.window.view(flat.dtype), owner, self.n, *of(own))
-                return
-            if near:  # first of all let the others go on
-                fill(self.window.place, self.table, number, flat, self.window.view(flat.dtype), owner[:0], self.n,
-                     *of(own))
-            _share(take, flat, owner, *of(own), images, rows=owner)
+            if messages.peers:
+                buffer = self._buffer(flat)
+                _share(take, flat, rows, *sent, buffer, rows=rows)
+                messages.send(buffer)
+            if near:
+                number, view = self.window.next(self), self.window.view(flat.dtype)
+                _share(take, flat, rows, *sent, self.window.slot(flat.dtype, number, len(rows), flat.shape[1]), rows=rows)
+                fill(self.window.place, self.table, number, flat, view, owner[:0], self.n, rows[:0], *own, *sent)
+            _share(take, flat, owner, *own, images, rows=owner)
 
     def reverse(self, array):
         """Add the ghost rows of `array` (n_all, ...) to their owners' rows."""
-        flat, owner, first = _rows(array), self.owner, self.n
+        flat, owner = _rows(array), self.owner
+        images = flat[self.n : self.n + len(owner)]
         if self.local:
-            _add_to(flat, owner, flat[first : first + len(owner)])
+            self._skip(flat.shape[1] * flat.itemsize)
+            _add_to(flat, owner, images)
             return
         near = self._near(flat)
         with _Messages(self, REVERSE, self.far if near else self.peers) as messages:
@@ -173,16 +196,19 @@ class Halo:
             messages.receive_back(buffer)
             messages.send_back(flat)
             if not near or team_for(len(owner), light=True).size > 1:
-                _add_to(flat, owner, flat[first : first + len(owner)])
-                first, owner = first + len(owner), owner[:0]
+                _add_to(flat, owner, images)
+                owner = owner[:0]
             if near:
-                number, ghosts = self.window.next(self), len(self.shift) - len(self.owner)
-                slot = self.window.slot(flat.dtype, number, ghosts, flat.shape[1])
-                window.reverse(self.window.place, self.table, number, flat, self.window.view(flat.dtype), owner, first,
-                               slot, self.rows)
+                number, view = self.window.next(self), self.window.view(flat.dtype)
+                window.reverse(self.window.place, self.table, number, flat, view, owner, self.n, self.rows)
             messages.wait()
             for peer in messages.peers:  # in the order of ranks, whatever order messages came in
                 _add_to(flat, self.rows[peer.send], buffer[peer.send])
+
+    def _skip(self, row):
+        """A rank without peers keeps count of the others' rounds."""
+        if self.table is not None and self.window.fits(row, self.most):
+            self.window.next(self)
 
     def _near(self, flat):
         """Do rows like these go through the window? The same on all ranks."""
@@ -249,41 +275,33 @@ class _Messages:
             self.halo.comm.busy += time.perf_counter() - self.start
 
 
-def connect(n, own, others, comm):
-    """The plan from what this rank sees of its own atoms and what others see of them. Collective.
+def connect(n, index, shift, ends, ranks, comm):
+    """The plan from what is seen of this rank's atoms. Collective.
 
-    own : (index, shift) of this rank's own images;  others : {rank: (index, shift)}, for all peers, also empty ones
+    index (m,), shift (m, 3): atoms and shifts that this rank sees of its own, up to ends[0], and after them what each of `ranks`
+    sees, up to ends[1], ends[2], ...; ranks : all peers in their order, also those that see nothing
     """
-    ranks = sorted(others)
-    counts = np.array([len(others[r][0]) for r in ranks], np.int64)
-    starts = np.cumsum(counts) - counts
-    sizes = [np.empty(2, np.int64) for _ in ranks]  # how many ghosts come, and where in what the peer sends they begin
-    _swap(comm, ranks, list(np.column_stack([counts, starts])), sizes)
-    arriving = _swap(comm, ranks, [others[r][1] for r in ranks], [np.empty((int(k[0]), 3), np.int32) for k in sizes])
-    come = np.array([k[0] for k in sizes], np.int64)
-    back = np.cumsum(come) - come
-    ghost = n + len(own[0]) + back
-    peers = [Peer(r, slice(starts[k], starts[k] + counts[k]), slice(ghost[k], ghost[k] + come[k])) for k, r in enumerate(ranks)]
-    rows = np.concatenate([np.empty(0, np.int64), *(others[r][0] for r in ranks)])
-    row_shift = np.concatenate([np.empty((0, 3), np.int32), *(others[r][1] for r in ranks)])
-    halo = Halo(n, own[0], np.concatenate([own[1], *arriving]), comm, peers, rows, row_shift)
-    theirs = [np.empty(1, np.int64) for _ in ranks]  # where they find what comes back
-    _swap(comm, ranks, list(back[:, None]), theirs)
-    near = [k for k, r in enumerate(ranks) if r in comm.neighbors]
-    table = [(comm.neighbors[ranks[k]], sizes[k][1], ghost[k], come[k], starts[k], counts[k], theirs[k][0])
-             for k in near if come[k] or counts[k]]
-    far = [p for p in peers if p.rank not in comm.neighbors]
-    halo.table, halo.far = np.array(table, np.int64).reshape(-1, 7), far
+    own, rows, row_shift = index[: ends[0]], index[ends[0] :], shift[ends[0] :]
+    starts = ends[:-1] - ends[0]
+    counts, letter = np.diff(ends), np.zeros(comm.size + 1, np.int64)
+    letter[np.asarray(ranks, np.int64) + 1] = counts * row_shift.itemsize * 3
+    arriving = window.letters(comm, row_shift.reshape(-1).view(np.uint8), np.cumsum(letter), ranks)
+    arriving = [arriving[r].view(np.int32).reshape(-1, 3) for r in ranks]
+    come = np.array([len(a) for a in arriving], np.int64)
+    ghost = n + len(own) + np.cumsum(come) - come
+    peers = [Peer(int(r), slice(starts[k], starts[k] + counts[k]), slice(ghost[k], ghost[k] + come[k]))
+             for k, r in enumerate(ranks)]
+    halo = Halo(n, own, np.concatenate([shift[: ends[0]], *arriving]), comm, peers, rows, row_shift)
+    halo.starts, table, back = np.zeros((comm.node_ranks, 2), np.int64), [], 0
+    for k, peer in enumerate(peers):
+        if peer.rank in comm.neighbors and (come[k] or counts[k]):
+            place = comm.neighbors[peer.rank]
+            table.append((place, ghost[k], come[k], starts[k], counts[k]))
+            halo.starts[place] = starts[k], back
+            back += come[k]
+    halo.table, halo.far = np.array(table, np.int64).reshape(-1, 5), [p for p in peers if p.rank not in comm.neighbors]
     halo.most = window.agree(comm, max(len(rows), int(come.sum())), halo)
     return halo
-
-
-def _swap(comm, ranks, outgoing, incoming):
-    """Exchange one array with each of `ranks`, filling `incoming`."""
-    requests = [comm.communicator.Irecv([a, comm.mpi.BYTE], r, SETUP) for r, a in zip(ranks, incoming, strict=True) if a.size]
-    requests += [comm.communicator.Isend([a, comm.mpi.BYTE], r, SETUP) for r, a in zip(ranks, outgoing, strict=True) if a.size]
-    comm.mpi.Request.Waitall(requests)
-    return incoming
 
 
 def positive(shift):

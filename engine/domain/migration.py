@@ -2,7 +2,8 @@
 
 import numpy as np
 
-MIGRATE = 14  # message tag
+from engine.domain.columns import close, pack, settle, table_of
+from engine.domain.window import letters
 
 
 def share_out(state, comm):
@@ -18,49 +19,29 @@ def take_share(state, comm):
     state.permute(np.arange(edges[comm.rank], edges[comm.rank + 1]))
 
 
-def migrate(state, owner):
-    """Send owned atoms to the ranks `owner` (n,), with every declared attribute; ghosts are dropped.
+def migrate(state, leaving, counts):
+    """Send owned atoms `leaving` (m,), those of the first rank first, counts[r] to rank r, with every declared attribute; ghosts
+    are dropped. Collective.
 
-    Arrivals, in the order of ranks, take the places of those that leave (``State.exchange``). Returns how many this rank has
-    sent away.
+    Arrivals, in the order of ranks, take the places of those that leave; where there are more of them they follow at the end;
+    where there are fewer, the last atoms move to the places that are left.
     """
     comm, n = state.comm, state.n
-    names = list(state.table)
-    leaving = np.flatnonzero(owner != comm.rank)
-    leaving = leaving[np.argsort(owner[leaving], kind="stable")]
-    outgoing = np.bincount(owner[leaving], minlength=comm.size)
-    incoming = np.empty_like(outgoing)
-    comm.communicator.Alltoall(outgoing, incoming)
-    packed = _pack([getattr(state, name)[:n][leaving] for name in names])
-    arrived = np.empty((int(incoming.sum()), packed.shape[1]), np.uint8)
-    requests = _post(comm, comm.communicator.Irecv, arrived, incoming) + _post(comm, comm.communicator.Isend, packed, outgoing)
-    comm.mpi.Request.Waitall(requests)
-    columns = _unpack(arrived, [state.table[name] for name in names])
-    state.exchange(leaving, dict(zip(names, columns, strict=True)))
-    return len(leaving)
-
-
-def _post(comm, call, rows, counts):
-    ends = np.cumsum(counts)
-    return [call([rows[ends[r] - counts[r] : ends[r]], comm.mpi.BYTE], int(r), MIGRATE) for r in np.flatnonzero(counts)]
-
-
-def _pack(arrays):
-    """Arrays (m, ...) of any types side by side, as bytes (m, row)."""
-    m = len(arrays[0])
-    return np.hstack([np.ascontiguousarray(a).reshape(m, -1).view(np.uint8).reshape(m, -1) if m else
-                      np.empty((0, a.itemsize * int(np.prod(a.shape[1:]))), np.uint8) for a in arrays])
-
-
-def _unpack(rows, attributes):
-    columns, start = [], 0
-    for attribute in attributes:
-        dtype = np.dtype(attribute.dtype)
-        width = dtype.itemsize * int(np.prod(attribute.shape))
-        part = np.ascontiguousarray(rows[:, start : start + width])
-        columns.append(part.reshape(-1).view(dtype).reshape(len(rows), *attribute.shape))
-        start += width
-    return columns
+    table, row = table_of(state.columns())
+    packed = np.empty((len(leaving), row), np.uint8)
+    pack(table, row, leaving, packed.ctypes.data)
+    starts = np.zeros(comm.size + 1, np.int64)
+    np.cumsum(counts * row, out=starts[1:])
+    arrived = letters(comm, packed.reshape(-1), starts)
+    come = sum(len(a) for a in arrived) // row
+    table, _ = table_of(state.columns(room=n + come - len(leaving)))
+    gone, taken = np.sort(leaving), 0
+    for rows in arrived:
+        if len(rows):
+            taken = settle(table, row, gone, n, rows.ctypes.data, len(rows) // row, taken)
+    state.n, state.n_ghost = n + come - len(leaving), 0
+    if come < len(leaving):
+        close(table, gone, n, come)
 
 
 def merged(trees):

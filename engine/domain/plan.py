@@ -19,7 +19,7 @@ import numpy as np
 
 from engine import cell as cells_
 from engine.domain.bricks import divide
-from engine.domain.ghosts import ghosts_for, peers
+from engine.domain.ghosts import find, peers
 from engine.parallel import Serial
 
 OVERHEAD = 2e-6  # s of the processor for one message from Python (posting, packing's call)
@@ -73,10 +73,16 @@ def plan(state, reach, ranks, half=False):
     owner = bricks.owners(inside, system)
     margin = reach / heights
     looked = np.unique(np.linspace(0, ranks - 1, min(ranks, SAMPLE)).astype(int))
-    counts = np.empty((3, len(looked)), int)
+    counts, every = np.empty((3, len(looked)), int), np.arange(n)
     for k, r in enumerate(looked):
-        index, shift = ghosts_for(inside, system, bricks.low[r], bricks.high[r], bricks.first[r], bricks.last[r], margin,
-                              state.periodic, False, n, half)
+        index, shift = np.empty(len(every), np.int64), np.empty((len(every), 3), np.int32)
+        while True:
+            found = find(inside, system, every, bricks.low[r], bricks.high[r], bricks.first[r], bricks.last[r], margin,
+                         state.periodic, False, half, index, shift, 0)
+            if found <= len(index):
+                break
+            index, shift = np.empty(found, np.int64), np.empty((found, 3), np.int32)
+        index, shift = index[:found], shift[:found]
         index = index[shift.any(1) | (owner[index] > r if half else owner[index] != r)]
         others = owner[index][owner[index] != r]
         senders = len(np.unique(others)) if half else len(peers(bricks, r, margin, state.periodic))
