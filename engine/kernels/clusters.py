@@ -68,9 +68,10 @@ def spread_lanes(rows, values, out):
         out[k] = values[rows[k]] if rows[k] >= 0 else 0
 
 
-@njit(cache=True, error_model="numpy")
-def _bounds(x, system, low, high, number):
-    for i in range(x.shape[0]):
+@njit(cache=True, nogil=True, error_model="numpy")
+def _bounds(begin, end, x, system, low, high, number):
+    """Of each system, the corners (S, 3) of a box around rows begin … end − 1 of x, and how many there are (S,)."""
+    for i in range(begin, end):
         s = system[i]
         number[s] += 1
         for d in range(3):
@@ -102,11 +103,11 @@ def _grid(low, high, number, radius, width, size, counts, first):
         first[s + 1] = first[s] + counts[s, 0] * counts[s, 1] * counts[s, 2]
 
 
-@njit(cache=True, error_model="numpy")
-def _assign(x, system, n, role, low, size, counts, first, bin_of, bin_start):
-    """Count atoms into bins, ghosts' bins after all those of owned atoms; -1 for ghosts that are left out."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def _assign(begin, end, x, system, n, role, low, size, counts, first, bin_of):
+    """The bin of each atom, ghosts' bins after all those of owned atoms; -1 for ghosts that are left out."""
     shift = first[first.shape[0] - 1]
-    for i in range(x.shape[0]):
+    for i in range(begin, end):
         if i >= n and role[i - n] == LEFT_OUT:
             bin_of[i] = -1
             continue
@@ -115,9 +116,14 @@ def _assign(x, system, n, role, low, size, counts, first, bin_of, bin_start):
         for d in range(3):
             k = int((x[i, d] - low[s, d]) / size[s, d])
             b = b * counts[s, d] + min(max(k, 0), counts[s, d] - 1)
-        b += first[s] + (shift if i >= n else 0)
-        bin_of[i] = b
-        bin_start[b + 1] += 1
+        bin_of[i] = b + first[s] + (shift if i >= n else 0)
+
+
+@njit(cache=True, error_model="numpy")
+def _count(bin_of, bin_start):
+    for i in range(bin_of.shape[0]):
+        if bin_of[i] >= 0:
+            bin_start[bin_of[i] + 1] += 1
     for b in range(bin_start.shape[0] - 1):
         bin_start[b + 1] += bin_start[b]
 
@@ -216,14 +222,16 @@ class ClusterBuilder:
     def build(self, x, n, system, n_systems, tags, role, radius, team=ALONE):
         """Clusters of rows x (n_all, 3) within `radius` Å, the first n owned; role (n_all − n,) of ghosts: `ghost_roles`."""
         width, buffer = self.width, self._buffer
-        low, high = np.full((n_systems, 3), np.inf), np.full((n_systems, 3), -np.inf)
-        number = np.zeros(n_systems, np.int64)
-        _bounds(x, system, low, high, number)
+        low, high = np.full((team.size, n_systems, 3), np.inf), np.full((team.size, n_systems, 3), -np.inf)
+        number, atoms = np.zeros((team.size, n_systems), np.int64), team.cuts(len(x))
+        team(_bounds, atoms, x, system, private=(low, high, number))
+        low, high, number = low.min(0), high.max(0), number.sum(0)
         size, counts = np.empty((n_systems, 3)), np.empty((n_systems, 3), np.int64)
         first = np.zeros(n_systems + 1, np.int64)
         _grid(low, high, number, radius, width, size, counts, first)
         bin_of, order, bin_start = np.empty(len(x), np.int32), np.empty(len(x), np.int32), np.zeros(2 * first[-1] + 1, np.int32)
-        _assign(x, system, n, role, low, size, counts, first, bin_of, bin_start)
+        team(_assign, atoms, x, system, n, role, low, size, counts, first, bin_of)
+        _count(bin_of, bin_start)
         _sort(bin_of, bin_start, order)
         del bin_of
         column_first = np.zeros((2, n_systems), np.int64)
