@@ -45,6 +45,7 @@ from engine.contracts import Stateful
 from engine.errors import InputError, PhysicsError
 
 TOLERANCE = 1e-12  # V/Å, of the field that belongs to a displacement
+ROUGH = 1e-5  # V/Å, below which it need not fall further where it cannot: a model in single precision
 ITERATIONS = 50
 
 
@@ -197,15 +198,17 @@ class Electric(Stateful):
         field = self.solutions[level]
         needs = needs | {"polarization", "polarizability"}
         together = forces.together(level)
+        last = np.inf
         for _ in range(ITERATIONS):
             forces.inputs.field = field
             out = forces.evaluate(needs, level, together)
             excess = eps * volume * (field - displacement) + out.polarization
             slope = eps * volume[:, :, None] * np.eye(3) + out.polarizability
             change = np.linalg.solve(slope, excess[:, :, None])[:, :, 0]
-            if np.abs(change).max() < TOLERANCE:
+            size = np.abs(change).max()
+            if size < TOLERANCE or last < ROUGH and size > 0.5 * last:
                 break
-            field = field - change
+            field, last = field - change, size
         else:
             raise PhysicsError("no electric field belongs to this displacement: the polarization does not converge; the model "
                                "is outside its range, or E jumps between two branches")

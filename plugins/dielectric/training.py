@@ -2,9 +2,15 @@
 
     L = Σ_label w_label mean |x − x_label|²/s²_label
 
-s: spread of the label over the training frames. Energies count per atom. The polarization is known modulo e times lattice
-vectors: its residual is taken in fractions of the cell and wrapped to the nearest branch. Born charges are met through one
-random field direction for each frame and step, Σ_i d_i Z*[i, j], which costs one reverse pass and has the same mean.
+s: spread of the label over the training frames. Energies count per atom. Born charges are met through one random field
+direction for each frame and step, Σ_i d_i Z*[i, j], which costs one reverse pass and has the same mean.
+
+The polarization is known modulo e times lattice vectors. Its residual is taken in fractions of the cell and wrapped to the
+nearest branch, which is the right one only when the model knows the polarization to half a quantum; before, it would pull a
+ferroelectric, whose polarization is many quanta, to whatever branch is near the random model's, at odds with the Born charges
+for ever. These are the slopes of P and know no branch, and P = 0 where symmetry says so is built in. So where there are Born
+charges, they teach P alone at first, the part `slopes` of the training; then every label is put on its branch for good
+(`branches`), and joins the loss.
 
 A run stops by itself after `minutes`; ``state.pt`` beside the model goes on from there.
 """
@@ -14,6 +20,7 @@ from __future__ import annotations
 import csv
 import math
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +43,7 @@ WEIGHTS = {"energy": 0.3, "forces": 1.0, "stress": 0.1, "polarization": 0.3, "bo
 class Settings:
     """rate : the largest, falling to a hundredth along a cosine over `epochs`, or `minutes` if they end first;  warmup :
     steps in which it rises;  average : decay of the weights' average, which is what is saved and tested;  weights : of the
-    labels in the loss
+    labels in the loss;  slopes : part of the training in which Born charges alone, if there are any, teach the polarization
     compiled : the whole step, by torch"""
 
     epochs: int = 100
@@ -45,6 +52,7 @@ class Settings:
     warmup: int = 100
     average: float = 0.995
     clip: float = 10.0
+    slopes: float = 0.3
     seed: int = 0
     minutes: float = 1e9
     weights: dict = field(default_factory=lambda: dict(WEIGHTS))
@@ -55,6 +63,19 @@ def wrapped(difference, cells, inverse):
     """(S, 3) e·Å to the nearest branch: fractions of the cell's vectors (S, 3, 3), whose inverse is given, rounded off."""
     s = difference.unsqueeze(1) @ inverse
     return difference - (torch.round(s.detach()) @ cells).squeeze(1)
+
+
+def branches(own, labels):
+    """((frames, 3) whole numbers that put labels on their branches, factor, root mean square of what is left), from the model's
+    own polarizations; all in fractions of the cell.
+
+    What a model has learned of slopes alone is mostly too small or too large as a whole, by some per cent, which may be half a
+    quantum where P is many: the factor on `own` is the one with which all labels agree best, of those near one."""
+    factors = np.linspace(0.75, 1.35, 241)
+    left = own * factors[:, None, None] - labels
+    misfit = np.nanmean((left - np.round(left)) ** 2, axis=(1, 2))
+    best = np.argmin(misfit + 0.01 * (factors - 1.0) ** 2)
+    return np.round(left[best]), factors[best], np.sqrt(misfit[best])
 
 
 class Labels:
@@ -80,7 +101,9 @@ class Labels:
 
 
 def residuals(out, labels, batch, cells, directions=None):
-    """{label: differences} from what `evaluate` gave, NaN where nothing is known; energies per atom."""
+    """{label: differences} from what `evaluate` gave, NaN where nothing is known; energies per atom; without `cells`
+    polarizations are on their branches."""
+    wrap = (lambda x: x) if cells is None else lambda x: wrapped(x, *cells)
     volume = batch.volume.to(out.forces.dtype)[:, None, None]
     charges = labels["born_charges"]
     if directions is not None:
@@ -89,7 +112,7 @@ def residuals(out, labels, batch, cells, directions=None):
         "energy": (out.energy - labels["energy"]) / batch.counts,
         "forces": out.forces - labels["forces"],
         "stress": None if out.virial is None else -out.virial / volume - labels["stress"],
-        "polarization": wrapped(out.polarization - labels["polarization"], *cells),
+        "polarization": wrap(out.polarization - labels["polarization"]),
         "born_charges": None if out.born_charges is None else out.born_charges - charges,
         "polarizability": None if out.polarizability is None else out.polarizability - labels["polarizability"],
     }.items() if x is not None}
@@ -100,6 +123,7 @@ class DielectricStep(Step):
 
     def __init__(self, model, names, needs, spreads, weights, compiled):
         super().__init__(model, names, "virial" in needs, compiled)
+        self.wraps = "born_charges" not in needs  # or labels have been put on their branches
         self.needs, self.factors = needs, {name: weights[name] / spreads[name] ** 2 for name in spreads}
 
     def _plain(self, parameters, *batch):
@@ -115,7 +139,8 @@ class DielectricStep(Step):
         out = evaluate(model, batch, field, self.needs & {"virial", "polarizability"}, training=True,
                        directions=directions if charged else None)
         total = 0.0
-        for name, x in residuals(out, labels, batch, cells, directions if charged else None).items():
+        for name, x in residuals(out, labels, batch, cells if self.wraps else None,
+                                 directions if charged else None).items():
             known = ~torch.isnan(x)
             mean = torch.where(known, x, 0.0).square().sum() / known.sum().clamp(min=1)
             total = total + self.factors[name] * mean.to(torch.float64)
@@ -179,14 +204,19 @@ class Training:
         atoms, width = settings.batch * max(len(f.forces) for f in train), max(f.graph.widest for f in train)
         groups = [train[k:k + settings.batch] for k in range(0, len(train), settings.batch)]
         self.batches = [Labels(group, model, atoms, width) for group in groups]
-        self.step = DielectricStep(model, list(self.average), needs_of(train), spreads(train), settings.weights,
-                                   settings.compiled)
+        self.whole = np.zeros((len(train), 3))
+        needs = needs_of(train)
+        self.joined = "born_charges" not in needs  # the polarization is in the loss
+        self.step = DielectricStep(model, list(self.average), needs, spreads(train), settings.weights, settings.compiled)
 
     def gradients(self, labels):
         """The loss of a batch, its gradient left on the parameters."""
         d = torch.randn(len(labels.field), 3, generator=self.generator)
         d = (d / d.norm(dim=1, keepdim=True)).to(labels.field.dtype)
-        arguments = (labels.batch.tensors(), labels.field, labels.labels, labels.cells, d)
+        known = labels.labels
+        if not self.joined:
+            known = {**known, "polarization": torch.full_like(known["polarization"], float("nan"))}
+        arguments = (labels.batch.tensors(), labels.field, known, labels.cells, d)
         found, loss = self.step(list(self.model.parameters()), arguments)
         for p, g in zip(self.model.parameters(), found):
             p.grad = g
@@ -205,8 +235,11 @@ class Training:
             losses = []
             for k in torch.randperm(len(self.batches), generator=self.generator).tolist():
                 done = (self.epoch + len(losses) / len(self.batches)) / s.epochs
+                done = max(done, (time.monotonic() - start) / (60 * s.minutes))
+                if not self.joined and done >= s.slopes:
+                    self.join(report)
                 for group in self.optimiser.param_groups:
-                    group["lr"] = self.rate(max(done, (time.monotonic() - start) / (60 * s.minutes)))
+                    group["lr"] = self.rate(done)
                 loss = self.gradients(self.batches[k])
                 if not torch.isfinite(loss):
                     raise InputError(f"epoch {self.epoch}: the loss is not a number; lower the learning rate ({s.rate})")
@@ -226,13 +259,36 @@ class Training:
             self.log(time.monotonic() - start, float(np.mean(losses)), errors)
             report(f"epoch {self.epoch:4d}  loss {np.mean(losses):.5f}  " + "  ".join(f"{k} {v:.4g}" for k, v in errors.items()))
 
-    def errors(self, frames):
-        """Mean absolute errors of the averaged weights on frames, in the units of `describe`."""
+    def join(self, report):
+        """Put the polarizations on their branches and let them teach."""
+        to_cells = lambda x, labels: (x.unsqueeze(1) @ labels.cells[1]).squeeze(1).double().numpy()
+        with self.averaged():
+            own = [to_cells(evaluate(self.model, b.batch, b.field).polarization, b) for b in self.batches]
+        given = [to_cells(b.labels["polarization"], b) for b in self.batches]
+        if any(np.isfinite(x).any() for x in given):
+            whole, factor, left = branches(np.concatenate(own), np.concatenate(given))
+            self.place(np.nan_to_num(whole))
+            report(f"polarizations are on branches: the model's so far, times {factor:.2f}, are {left:.2f} quanta from them")
+        self.joined = True
+
+    def place(self, whole):
+        """Move the labels by whole numbers (frames, 3) of the cells' vectors."""
+        self.whole = whole
+        for b, n in zip(self.batches, np.split(whole, np.cumsum([len(b.field) for b in self.batches])[:-1])):
+            b.labels["polarization"] += (torch.tensor(n, dtype=b.field.dtype).unsqueeze(1) @ b.cells[0]).squeeze(1)
+
+    @contextmanager
+    def averaged(self):
+        """The model with the averaged weights."""
         own = {k: p.detach().clone() for k, p in self.model.named_parameters()}
         self.model.load_state_dict(self.average, strict=False)
-        found = errors(self.model, frames)
+        yield
         self.model.load_state_dict(own, strict=False)
-        return found
+
+    def errors(self, frames):
+        """Mean absolute errors of the averaged weights on frames, in the units of `describe`."""
+        with self.averaged():
+            return errors(self.model, frames)
 
     def log(self, seconds, loss, found):
         path = self.out / "learning.csv"
@@ -246,7 +302,8 @@ class Training:
     def save(self):
         self.out.mkdir(parents=True, exist_ok=True)
         state = {"model": self.model.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict(),
-                 "epoch": self.epoch, "steps": self.steps, "generator": self.generator.get_state()}
+                 "epoch": self.epoch, "steps": self.steps, "joined": self.joined, "whole": torch.tensor(self.whole),
+                 "generator": self.generator.get_state()}
         torch.save(state, self.out / "state.pt.tmp")
         (self.out / "state.pt.tmp").replace(self.out / "state.pt")
         write(self.out, self.model, self.average, {"epochs": self.epoch})
@@ -262,7 +319,10 @@ class Training:
         if "momentum" not in state["optimiser"]["param_groups"][0]:
             raise InputError(f"{path} was made by an earlier version with another optimiser; `engine train --force` starts over")
         self.optimiser.load_state_dict(state["optimiser"])
-        self.epoch, self.steps = state["epoch"], state["steps"]
+        if "whole" not in state:
+            raise InputError(f"{path} was made by an earlier version, which knew no branches; `engine train --force` starts over")
+        self.epoch, self.steps, self.joined = state["epoch"], state["steps"], state["joined"]
+        self.place(state["whole"].numpy())
         self.generator.set_state(state["generator"])
         return True
 

@@ -8,11 +8,13 @@ from ase.io import write
 
 torch = pytest.importorskip("torch")
 
+from engine import units  # noqa: E402
 from engine.build import state_from_atoms, thermalise  # noqa: E402
 from engine.domain.domain import Domain  # noqa: E402
 from engine.forces import Forces  # noqa: E402
 from engine.simulation import Simulation  # noqa: E402
 from engine.testing import PotentialContract  # noqa: E402
+from integrators.cell_rescaling import CellRescaling  # noqa: E402
 from integrators.langevin import Langevin  # noqa: E402
 from integrators.nve import NVE  # noqa: E402
 from plugins.dielectric import frames as frames_  # noqa: E402
@@ -20,7 +22,7 @@ from plugins.dielectric import training  # noqa: E402
 from plugins.dielectric.potential import Dielectric  # noqa: E402
 from plugins.equivariant.description import Description  # noqa: E402
 from potentials.dielectric_bonds import Bond, PolarizableBonds  # noqa: E402
-from potentials.fields import GaussianPulse  # noqa: E402
+from potentials.fields import Constant, GaussianPulse, Ramp  # noqa: E402
 from potentials.pair.morse import Morse  # noqa: E402
 
 SPECIES = ["Cl", "Na"]
@@ -37,12 +39,14 @@ def salt(seed, amplitude=0.15):
     return atoms
 
 
-def labelled(seed, field=(0, 0, 0)):
-    """Labels of a Morse crystal with polarizable bonds; its polarization is given on some branch or other."""
+def labelled(seed, field=(0, 0, 0), charge=0.8, polar=0.0):
+    """Labels of a Morse crystal with polarizable bonds, whose sublattices are `polar` Å apart along z; its polarization is given
+    on some branch or other."""
     atoms = salt(seed)
+    atoms.positions[1::2, 2] += polar
     potentials = {
         "core": Morse(depth=0.4, alpha=1.2, r0=2.5, cutoff=4.5, truncation="force-shifted"),
-        "bonds": PolarizableBonds([Bond("Na-Cl", charge=0.8, parallel=0.3, perpendicular=0.15, length=2.5)], cutoff=4.5),
+        "bonds": PolarizableBonds([Bond("Na-Cl", charge=charge, parallel=0.3, perpendicular=0.15, length=2.5)], cutoff=4.5),
     }
     state = state_from_atoms(atoms)
     for potential in potentials.values():
@@ -50,7 +54,9 @@ def labelled(seed, field=(0, 0, 0)):
     forces = Forces(state, Domain(state, 4.5, 0.3, sort=False), potentials)
     forces.inputs.field = np.array([field], float)
     out, n = forces(NEEDS), len(atoms)
-    quantum = np.random.default_rng(seed).integers(-3, 4, 3) @ atoms.cell[:]
+    whole = np.random.default_rng(seed).integers(-3, 4, 3)
+    quantum = whole @ atoms.cell[:]
+    atoms.info["whole"] = whole
     atoms.calc = SinglePointCalculator(atoms, energy=float(out.energy[0]), forces=out.forces[:n].copy(),
                                        stress=(-out.virial[0] / atoms.get_volume())[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]])
     atoms.info.update(polarization=out.polarization[0] + quantum, polarizability=out.polarizability[0].copy(),
@@ -113,6 +119,43 @@ def test_polarization_is_compared_modulo_its_quantum():
         assert torch.allclose(training.wrapped(shifted, cell, torch.linalg.inv(cell)), small)
 
 
+def ferroelectric(seed, size=4.0):
+    """(own, labels, whole) in fractions: polarizations of many quanta, known modulo one, and a model's that are too small."""
+    rng = np.random.default_rng(seed)
+    true = np.concatenate([rng.normal([0, 0.3, size], [0.5, 0.5, 0.4], (30, 3)), rng.normal([0, 0, -1], 0.4, (6, 3))])
+    whole = rng.integers(-3, 4, true.shape)
+    return 0.8 * true + 0.03 * rng.normal(size=true.shape), true - whole, whole
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_branches_are_found_though_the_slopes_are_too_small(seed):
+    own, labels, whole = ferroelectric(seed)
+    found, factor, left = training.branches(own, labels)
+    assert np.array_equal(found, whole) and factor == pytest.approx(1.25, abs=0.03) and left < 0.1
+    assert not np.array_equal(np.round(own - labels), whole)  # the nearest branch is not the right one
+
+
+def test_slopes_lead_to_the_branch(tmp_path):
+    """Polarizations of up to two quanta with labels on any branch: Born charges come first, and all are put right."""
+    atoms = [labelled(k, charge=1.6, polar=p) for k, p in enumerate(np.linspace(-0.5, 0.5, 10))]
+    for a in atoms:
+        a.info["smallest"] = a.info["polarization"] - a.info["whole"] @ a.cell[:]
+    write(tmp_path / "polar.xyz", atoms)
+    frames = frames_.read([str(tmp_path / "polar.xyz")], SPECIES, SMALL["cutoff"])
+    spread = np.ptp([a.info["smallest"][2] / a.cell[2, 2] for a in atoms])
+    assert spread > 1.5  # quanta
+    model = training.new_model(frames, Description(**SMALL))
+    run = training.Training(model, frames, training.Settings(epochs=40, rate=0.01, warmup=10, slopes=0.6), tmp_path)
+    said = []
+    run.run(said.append)
+    assert any("branches" in line for line in said)
+    assert np.array_equal(run.whole, [-a.info["whole"] for a in atoms])
+    again = training.Training(training.new_model(frames, Description(**SMALL)), frames, run.settings, tmp_path)
+    assert again.load() and np.array_equal(again.whole, run.whole)
+    for mine, theirs in zip(run.batches, again.batches):
+        assert torch.equal(mine.labels["polarization"], theirs.labels["polarization"])
+
+
 def test_going_on_is_not_stopping(frames, tmp_path):
     whole = fresh(frames[:4], tmp_path / "a", 4)
     whole.run(lambda line: None)
@@ -149,6 +192,80 @@ def test_trained_model_runs_in_a_pulse(trained):
         deviations.append(np.abs(np.array(values) - values[0]).max())
         assert abs(sim.account.entries["field"][0]) > 1e-5
     assert deviations[0] < 2e-3 and deviations[0] / deviations[1] == pytest.approx(4, rel=0.4)
+
+
+@pytest.mark.parametrize("fixes", ["E", "D"])
+def test_virial_of_a_learned_enthalpy_holds_what_is_reduced(trained, fixes):
+    """In a cell that is not the one in which the field began: Ē = h·E is the same, or the charge through the faces is."""
+    state = state_from_atoms(salt(3, 0.05))
+    sim = Simulation(state, Dielectric(str(trained[0])), NVE(timestep=1.0), fields=[Constant([0.1, -0.05, 0.15], fixes=fixes)])
+    sim.run(1)
+    cells, positions = state.cells.copy(), state.positions[: state.n].copy()
+
+    def energy(strain):
+        state.cells = cells @ (np.eye(3) + strain)
+        state.positions[: state.n] = positions @ (np.eye(3) + strain)
+        sim.domain.stale = sim.forces.stale = True
+        return sim.potential_energy()[0]
+
+    begin = np.array([[0.02, 0.01, 0.0], [-0.02, 0.01, 0.0], [0.01, 0.0, -0.02]])
+    energy(begin)
+    virial = sim.quantity("virial")[0].copy()
+    found = np.zeros((3, 3))
+    for a in range(3):
+        for b in range(3):
+            step = np.zeros((3, 3))
+            step[a, b] = 1e-4
+            ends = [energy((np.eye(3) + begin) @ (np.eye(3) + s * step) - np.eye(3)) for s in (1, -1)]
+            found[a, b] = -(ends[0] - ends[1]) / 2e-4
+    assert np.allclose(found, virial, atol=1e-6 * np.abs(virial).max() + 1e-6)
+    assert np.allclose(virial, virial.T, atol=1e-9)
+
+
+@pytest.mark.parametrize("field", [Constant([0.1, 0, 0.15]), Ramp(last=[0.1, 0.05, 0.2], start=5, end=100),
+                                   Constant([0.1, 0, 0.15], fixes="D")], ids=["E", "ramp", "D"])
+def test_learned_enthalpy_with_a_barostat_in_a_field(trained, field):
+    """What the cell, the bath and the field give is all counted: the rest does not drift."""
+    state = state_from_atoms(salt(3, 0.02))
+    thermalise(state, 50, 1)
+    sim = Simulation(state, Dielectric(str(trained[0])), fields=[field], seed=2)
+    barostat = CellRescaling(pressure=0.0, time=500, compressibility=0.01, coupling="flexible", every=1)
+    sim.set_integrator(Langevin(timestep=0.5, temperature=50, friction=0.01, barostat=barostat))
+    values, start = [], state.cells.copy()
+    sim.attach(lambda s: values.append(s.conserved()[0]), needs={"energy"})
+    sim.run(250)
+    values, half = np.array(values), 125
+    assert np.abs(state.cells - start).max() > 0.01 and abs(sim.account.entries["barostat"][0]) > 1e-3
+    assert np.ptp(values) < 5e-3
+    assert abs(values[half:].mean() - values[:half].mean()) < 1e-3
+
+
+def test_single_precision_finds_the_field_of_a_displacement(frames, tmp_path):
+    training.write(tmp_path, training.new_model(frames, Description(**{**SMALL, "dtype": "float32"}), "full", field_scale=0.3))
+    state = state_from_atoms(salt(3, 0.02))
+    displacement = np.array([0.1, 0.0, 0.2])
+    sim = Simulation(state, Dielectric(str(tmp_path)), NVE(timestep=0.5), fields=[Constant(displacement.tolist(), fixes="D")])
+    sim.run(3)
+    P, E = sim.quantity("polarization")[0], sim.electric.inside(state)[0]
+    assert np.allclose(E + P / (units.epsilon0 * state.volume[0]), displacement, atol=1e-5) and np.abs(P).max() > 1e-3
+
+
+def test_levels_of_two_learned_enthalpies_at_a_displacement(frames, trained, tmp_path):
+    """A small model corrected by a large one, each with a polarization of its own: the energy ledger is of second order."""
+    training.write(tmp_path, training.new_model(frames, Description(**SMALL), "quadratic", seed=8))
+    deviations = []
+    for timestep in (0.5, 0.25):
+        state = state_from_atoms(salt(3, 0.02))
+        thermalise(state, 50, 1)
+        levels = [{"large": 0.9, "small": 0.02}, {"large": 0.1, "small": -0.02}]
+        sim = Simulation(state, {"large": Dielectric(str(trained[0])), "small": Dielectric(str(tmp_path))}, levels=levels,
+                         every=[1, 2], fields=[GaussianPulse(amplitude=0.1, center=15, width=5, period=30.0, fixes="D")])
+        sim.set_integrator(NVE(timestep=timestep))
+        values = []
+        sim.attach(lambda s, values=values: values.append(s.conserved()[0]), needs={"energy"})
+        sim.run(round(20 / timestep))
+        deviations.append(np.abs(np.array(values) - values[0]).max())
+    assert deviations[0] / deviations[1] == pytest.approx(4, rel=0.4)
 
 
 def test_trained_model_restarts(trained):
