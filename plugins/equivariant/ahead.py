@@ -33,8 +33,8 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-10}  # of the largest number, compil
 
 
 def machine() -> dict:
-    """What native code depends on."""
-    return {"torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads(),
+    """What native code depends on; "form" : how the functions are written, to be counted up where that changes."""
+    return {"form": 2, "torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads(),
             "processor": torch.backends.cpu.get_cpu_capability(), "device": "cpu"}
 
 
@@ -88,6 +88,8 @@ def _segments(model):
 
 def functions(model):
     d = model.description
+    for layer in getattr(model, "interactions", ()):
+        layer.unrolled = True
     return _readout("whole", model, d.charges) if d.architecture == "local" else _segments(model)
 
 

@@ -56,7 +56,7 @@ class Interaction(nn.Module):
     def __init__(self, d: Description, irreps_in, irreps_out):
         super().__init__()
         self.irreps_in, self.irreps_out, self.l_max, self.channels = irreps_in, irreps_out, d.l_max, d.channels
-        self.neighbors = d.neighbors
+        self.neighbors, self.unrolled = d.neighbors, False  # unrolled : for compilers of whole functions
         self.paths = [(a, l2, c) for c, (lc, pc) in enumerate(irreps_out) for a, (la, pa) in enumerate(irreps_in)
                       for l2 in range(d.l_max + 1) if pa * (-1) ** l2 == pc and abs(la - l2) <= lc <= la + l2]
         for p, (a, l2, c) in enumerate(self.paths):
@@ -78,6 +78,8 @@ class Interaction(nn.Module):
 
     def messages(self, features, basis, y, neighbours):
         """For each irrep out: (A, paths · channels, 2l+1), summed over neighbours."""
+        if self.unrolled:
+            return self.one_loop(features, basis, y, neighbours)
         a, n = neighbours.shape
         mixed = torch.cat([self.before[k](features[..., s].transpose(1, 2)).transpose(1, 2)
                            for k, s in enumerate(slices(self.irreps_in))], -1)
@@ -90,6 +92,26 @@ class Interaction(nn.Module):
             left = (mixed[..., parts[i]] * weights[:, :, p].unsqueeze(-1)).permute(0, 2, 1, 3).reshape(
                 a, self.channels, n * table.shape[0])
             out[c].append(left @ z.reshape(a, n * table.shape[0], table.shape[2]))
+        return [torch.cat(x, 1) / math.sqrt(self.neighbors) for x in out]
+
+    def one_loop(self, features, basis, y, neighbours):
+        """The same written out, coefficient by coefficient, with channels last: a compiler makes one loop over neighbours of
+        it, in registers, where products of small matrices write every edge's features to memory. Eagerly it is slow."""
+        a, n = neighbours.shape
+        parts, out = slices(self.irreps_in), [[] for _ in self.irreps_out]
+        mixed = torch.cat([self.before[k](features[..., s].transpose(1, 2)) for k, s in enumerate(parts)], 1)
+        mixed = torch.cat([mixed, mixed.new_zeros(1, *mixed.shape[1:])])[neighbours]  # (A, N, dim, channels)
+        weights = self.radial(basis).view(a, n, len(self.paths), self.channels)
+        for p, (i, l2, c) in enumerate(self.paths):
+            table = getattr(self, f"w3j{p}").tolist()  # [i][j][k]
+            h, harmonic, components = mixed[:, :, parts[i]], y[..., l2 * l2:(l2 + 1) ** 2], []
+            for k in range(len(table[0][0])):
+                total = 0.0
+                for m, row in enumerate(table):
+                    if terms := [x[k] * harmonic[..., j] for j, x in enumerate(row) if abs(x[k]) > 1e-9]:
+                        total = total + h[:, :, m] * sum(terms).unsqueeze(-1)
+                components.append((total * weights[:, :, p]).sum(1))
+            out[c].append(torch.stack(components, -1))
         return [torch.cat(x, 1) / math.sqrt(self.neighbors) for x in out]
 
     def forward(self, features, basis, y, neighbours, species):

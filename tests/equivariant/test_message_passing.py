@@ -31,6 +31,18 @@ def test_rotation_and_inversion(settings, improper):
     assert np.allclose(f @ q.T, f2, atol=1e-10) and np.allclose(q @ w @ q.T, w2, atol=1e-10)
 
 
+@pytest.mark.parametrize("settings", [dict(), dict(l_max=2, layers=2), dict(parity=False, layers=2)])
+def test_one_loop_is_the_same_function(settings):
+    """Messages written out for a compiler."""
+    positions, species = cluster()
+    m = model(**settings)
+    plain = evaluate(m, positions, species)
+    for layer in m.interactions:
+        layer.unrolled = True
+    for a, b in zip(plain, evaluate(m, positions, species)):
+        assert np.allclose(a, b, atol=1e-12)
+
+
 def test_derivatives_permutation_and_extensivity():
     m = model(layers=2)
     positions, species = cluster(8)
