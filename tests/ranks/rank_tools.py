@@ -3,6 +3,7 @@
 import numpy as np
 
 from engine.build import state_from_atoms
+from engine.contracts import PER_ATOM
 from engine.domain.domain import Domain
 from engine.domain.migration import share_out
 from engine.forces import Forces
@@ -52,7 +53,7 @@ def evaluated(comm, potential, atoms, skin=0.6, needs=ALL, exclusions=(), half=F
     out = forces(needs)
     pairs = comm.sum(len(domain.neighbors.half(domain.cutoff).indices))
     full = 2 * pairs if half else comm.sum(len(domain.neighbors.full(domain.cutoff).indices))
-    arrays = {k: v.copy() for k, v in out.items() if k in ("forces", "atom_energy", "atom_virial")}
+    arrays = {k: v.copy() for k, v in out.items() if k in PER_ATOM}
     sums = {k: v.copy() for k, v in out.items() if k not in arrays}
     fast = forces(frozenset({"energy", "forces", "virial"}))  # other kernels than those that give per-atom virials
     arrays["fast_forces"] = fast.forces.copy()

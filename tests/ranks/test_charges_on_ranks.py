@@ -1,4 +1,5 @@
-"""Learned models on 2 and 4 ranks say what they say on one: local and message passing, with latent charges and without."""
+"""Learned models on 2 and 4 ranks say what they say on one: local and message passing, with latent charges and without,
+variances of atoms included."""
 
 import pickle
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 from charge_cases import everything
 from rank_launch import mpiexec
+from safetensors.numpy import save_file
 
 from engine.parallel import Serial
 from plugins.equivariant import folder
 from plugins.equivariant.description import Description
+from plugins.equivariant.last_layer import FILE, last_linear
 from plugins.equivariant.models import build
 
 pytestmark = pytest.mark.mpi
@@ -33,6 +36,8 @@ def found(tmp_path_factory):
             with torch.no_grad():
                 model.latent.base[:] = torch.tensor([-0.6, 0.4])
         folder.save(path / "models" / name, model.description, folder.from_model(model))
+        last = last_linear(model).weight.detach().numpy()  # variances are compared as well
+        save_file({"covariance": 1e-4 * np.eye(len(last)), "weights": last}, path / "models" / name / FILE)
     out = {1: everything(Serial(), path / "models")}
     for ranks in (2, 4):
         mpiexec(ranks, "-m", "charge_cases", path / str(ranks), path / "models")
