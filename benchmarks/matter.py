@@ -70,7 +70,7 @@ def copper():
     file = potentials_folder() / "Cu_u3.eam"
     return Matter("Cu EAM", metal("{style}", "fcc 3.615", f"1 1 {file}", 63.55, 1600, 2.0),
                   {"class": "potentials.eam.file_potentials:FuncflEAM", "file": str(file)}, "Cu", 63.55, 2.0, METAL, 1.0, 10,
-                  (0.4, 0.6, 0.8, 1.0, 1.3), ("eam/opt", "eam", "eam/omp"), 200, {"double": 2.8, "mixed": 3.5},
+                  (0.4, 0.6, 0.8, 1.0, 1.3, 1.6), ("eam/opt", "eam", "eam/omp"), 200, {"double": 2.8, "mixed": 3.5},
                   large=(20, 10))
 
 
