@@ -1,7 +1,8 @@
 """The suite on several ranks: ``mpiexec -n 2 python -m pytest``.
 
 All ranks go through the same tests in the same order. A test marked ``ranks``, and every contract test, runs on
-all of them together: what it simulates is spread over ranks, and its ``tmp_path`` is one folder for all. It passes if it passes
+all of them together: what it simulates is spread over ranks, and its ``tmp_path`` is one folder
+for all (each rank's own in a contract test). It passes if it passes
 everywhere. All other tests are of serial runs: they are dealt out in turns, and see a process without a launcher.
 Rank 0 reports; a rank that stays away from a common test ends all with that test's name.
 """
@@ -66,8 +67,9 @@ class Lockstep:
 
     @pytest.fixture
     def tmp_path(self, request, tmp_path):
-        """In a test of all ranks rank 0's folder."""
-        return self.comm.bcast(tmp_path) if request.node.get_closest_marker("ranks") else tmp_path
+        """In a test of all ranks rank 0's folder; in a contract test each rank's own, where it writes what its part reads."""
+        contract = issubclass(request.cls or object, engine.testing.Contract)
+        return self.comm.bcast(tmp_path) if request.node.get_closest_marker("ranks") and not contract else tmp_path
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
