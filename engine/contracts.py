@@ -47,6 +47,7 @@ SHAPES = {
     "born_charges": ("n", 3, 3), "quadrupole": ("S", 3, 3), "atom_variance": ("n",), "force_variance": ("n",),
 }
 PER_ATOM = tuple(name for name, shape in SHAPES.items() if shape[0] == "n")
+SQUARES = frozenset({"variance", "atom_variance", "force_variance"})  # a potential's weight enters squared
 DERIVED = PER_ATOM + tuple(name for name in SHAPES if name not in PER_ATOM)
 
 

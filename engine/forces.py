@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.contracts import PER_ATOM, Inputs, Output
+from engine.contracts import PER_ATOM, SQUARES, Inputs, Output
 from engine.errors import InputError
 
 ALWAYS = frozenset({"forces"})
@@ -56,7 +56,7 @@ class Forces:
                 self._scratch.reset(needs, state.n_all, state.n_systems)
                 self.potentials[name].compute(state, domain.neighbors, domain.halo, self.inputs, needs, self._scratch)
                 for key, value in self._scratch.items():
-                    getattr(out, key)[...] += weight * value
+                    getattr(out, key)[...] += (weight * weight if key in SQUARES else weight) * value
         for key, value in out.items():
             if key in PER_ATOM:
                 domain.halo.reverse(value)

@@ -10,7 +10,8 @@ J. Chem. Phys. 138, 174102 (2013)), while kinetic energies at whole steps read l
 
 Slower levels nest around this, r-RESPA (Tuckerman, Berne and Martyna, J. Chem. Phys. 97, 1990 (1992)): a level's half
 kicks stand around a whole number of steps of the level below it. The thermostat acts in every innermost flight, the
-barostat once, in the middle one.
+barostat once, in the middle one: in the centre of the step if there is an odd number of flights, half a flight behind it
+if there is an even one, where its account is of first order in the innermost step only.
 """
 
 from __future__ import annotations

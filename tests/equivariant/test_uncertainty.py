@@ -205,3 +205,14 @@ class TestHook(testing.HookContract):
     def simulation(self, hooks, comm=None):
         return Simulation.from_atoms(box(12), Equivariant(self.path), NVE(0.1), temperature=100.0, hooks=hooks,
                                      comm=comm or world())
+
+
+def test_a_weight_enters_a_variance_squared(tmp_path):
+    doubtful(tmp_path / "m")
+    found = []
+    for weight in (1.0, -2.0):
+        forces = Simulation.from_atoms(box(12), {"a": Equivariant(str(tmp_path / "m"))}, levels=[{"a": weight}]).forces
+        forces.all_levels({"energy", "forces", "variance", "atom_variance"})
+        found.append(forces)
+    for name, factor in (("energy", -2), ("forces", -2), ("variance", 4), ("atom_variance", 4)):
+        np.testing.assert_allclose(found[1].total(name), factor * found[0].total(name), rtol=1e-9, atol=1e-12)
