@@ -73,9 +73,7 @@ TABLE = ""
 def _table(tmp_path, monkeypatch):
     t = np.linspace(0, 400, 41)
     path = tmp_path / "field.txt"
-    if world().rank == 0:
-        np.savetxt(path, np.stack([t, 0.03 * np.sin(t / 60), 0 * t, 0.02 * np.cos(t / 45)], 1))
-    world().barrier()
+    np.savetxt(path, np.stack([t, 0.03 * np.sin(t / 60), 0 * t, 0.02 * np.cos(t / 45)], 1))  # each rank has a folder of its own
     monkeypatch.setitem(globals(), "TABLE", str(path))
 
 
