@@ -62,10 +62,6 @@ class Serial:
         """True on all ranks if it is on one."""
         return bool(flag)
 
-    def union(self, flags) -> int:
-        """Flags (two bits: 0 … 3) that are set on any rank."""
-        return int(flags)
-
     def gather(self, thing, root=None):
         """[thing of rank 0, thing of rank 1, ...] on all ranks, or on rank `root` only (None elsewhere)."""
         return [thing]
@@ -135,17 +131,14 @@ class MPI(Serial):
         return self._reduce(value, self.mpi.MIN)
 
     def any(self, flag):
-        return bool(self.union(bool(flag)))
-
-    def union(self, flags):
         start = time.perf_counter()
         if self.window is not None and self.node_ranks == self.size:
-            found = self.window.vote(int(flags))
+            found = self.window.any(flag)
         else:
             mine, out = self._flag
-            mine[0] = flags
-            self.communicator.Allreduce(mine, out, self.mpi.BOR)
-            found = int(out[0])
+            mine[0] = bool(flag)
+            self.communicator.Allreduce(mine, out, self.mpi.MAX)
+            found = bool(out[0])
         self.busy += time.perf_counter() - start
         return found
 

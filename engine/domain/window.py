@@ -135,10 +135,10 @@ class Window:
             self._views[kind] = self.memory.view(kind)
         return self._views[kind]
 
-    def vote(self, flags):
-        """Flags, 0 … 3, of all ranks of the node together. Collective."""
+    def any(self, flag):
+        """True on all ranks of the node if it is on one. Collective."""
         self.votes += 1
-        return vote(self.place, self.votes, flags)
+        return vote(self.place, self.votes, flag)
 
     def gather(self, *values):
         """(ranks, LINE − 1) of which each row begins with these integers of a rank of the node. Collective."""
@@ -180,15 +180,15 @@ def _await(address, word, number, spins):
 
 
 @njit(cache=True, nogil=True)
-def vote(place, number, flags):
-    """Each rank writes 4·number + flags and waits for the others'; a word is used again two votes later."""
+def vote(place, number, flag):
+    """Each rank writes 2·number + flag and waits for the others'; a word is used again two votes later."""
     word = VOTE + LINE * (number % 2)
-    put(place[BASE] + place[ME] * place[SEGMENT], word, 4 * number + flags)
-    found = 0
+    put(place[BASE] + place[ME] * place[SEGMENT], word, 2 * number + (1 if flag else 0))
+    found = False
     for r in range(place[SIZE]):
         address = place[BASE] + r * place[SEGMENT]
-        _await(address, word, 4 * number, place[PATIENCE])
-        found |= look(address, word) % 4
+        _await(address, word, 2 * number, place[PATIENCE])
+        found |= look(address, word) % 2 == 1
     return found
 
 
