@@ -36,7 +36,7 @@ fix 1 all nve
 thermo 100
 timestep 0.005
 """, {"class": "potentials.pair.lennard_jones:LennardJones", "epsilon": 1.0, "sigma": 1.0, "cutoff": 2.5}, "Ar", 1.0,
-        0.005 * 10.18050571, 1.0, 0.3, 20, (0.2, 0.3, 0.4, 0.5, 0.6), ("lj/cut/opt", "lj/cut", "lj/cut/omp"), 500,
+        0.005 * 10.18050571, 1.0, 0.3, 20, (0.2, 0.3, 0.4, 0.5, 0.6), ("lj/cut/opt", "lj/cut", "lj/cut/omp"), 2000,
         {"double": 2.5, "mixed": 3.3}, peers.MELT)
 
 
@@ -89,7 +89,7 @@ EPSILON, SIGMA, CUTOFF, TIMESTEP = 0.0104, 3.4, 8.5, 10.7     # eV, Å, Å, fs: 
 def argon(name, styles, coefficients, potential, **more):
     """The Lennard-Jones melt's density, temperature and time step, in units of argon."""
     return Matter(name, metal("{style}", "fcc 5.7105", coefficients, 39.948, 174.0, TIMESTEP), potential, "Ar", 39.948, TIMESTEP,
-                  METAL, 1.0, 20, (0.7, 1.0, 1.4, 1.7, 2.0), styles, 500, **more)
+                  METAL, 1.0, 20, (0.7, 1.0, 1.4, 1.7, 2.0), styles, 2000, **more)
 
 
 def buckingham():

@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.worker import Contestant
 
 ROUNDS, WARM_UP = 5, 100
+STIR = 100      # steps that make different liquids of copies
 LARGE = 500_000     # atoms, from which on turns are shorter
 TOLERANCE = {"double": 1e-8, "mixed": 2e-4}     # of forces, relative to their rms, for 99.9 % of the components
 
@@ -80,7 +81,8 @@ def _folder():
 
 def melted(matter, cells, copies, core):
     """(configuration, LAMMPS's data file, atoms, LAMMPS's version) after `melt` steps of `cells`³ unit cells, of which copies³
-    are put together."""
+    are put together, given velocities of their own and stirred: while copies are the same, atom by atom, a branch predictor
+    learns from one what comes in the next, and LAMMPS runs up to 1.4 times as fast as in any real liquid."""
     stem = _folder() / f"{''.join(c for c in matter.name if c.isalnum())}-{cells}-{copies}"
     path, data = stem.with_suffix(".npz"), stem.with_suffix(".data")
     worker = Contestant("lammps", [core])
@@ -92,9 +94,10 @@ def melted(matter, cells, copies, core):
         lines = lammps_lines(matter, cells, matter.styles[0], matter.skin, True, small)
         place = next(k for k, line in enumerate(lines) if line.startswith("read_data"))
         lines.insert(place + 1, f"replicate {copies} {copies} {copies}")
+        lines += ["variable now equal temp", "run 0", "velocity all create ${now} 4711 loop geom"]
     version = worker("commands", lines=lines)["version"]
     if not path.exists():
-        worker("run", steps=matter.melt if copies == 1 else 0)
+        worker("run", steps=matter.melt if copies == 1 else STIR)
         worker("save", path=str(path))
         worker("commands", lines=[f"write_data {data} nocoeff"])
     worker.close()

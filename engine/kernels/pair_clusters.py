@@ -7,6 +7,7 @@ The virial needs no kernel of its own: ghosts carry their own forces, so W_ab = 
 atoms, taken where forces are handed back.
 """
 import inspect
+import math
 import weakref
 
 import numpy as np
@@ -336,6 +337,7 @@ class ClusterDriver:
         self._prune = specialize(clusters_prune, WIDTH=self.width, MIXED=self.mixed, PAIR=self.pair).prune
         self._kept = np.zeros(0, np.int32)
         self._made, self._made_for = None, lambda: None
+        self._looks, self._way, self._pruned = 0, 0.0, None     # evaluations since the rebuild, Å in them; when last pruned
         self._compiled = {}
         self._forces = self._relative = np.zeros(0)
         self._centres = np.zeros((0, 3), np.float32)
@@ -359,7 +361,8 @@ class ClusterDriver:
                                            ghost_roles(halo), self.cutoff + neighbors.skin, team)
             if len(atoms.exclusions):
                 clusters_exclude.clear(clusters, neighbors.excluded(), atoms.n_all)
-            self._pruned, self._moved, self._division = False, 0.0, None
+            self._together = self._agree(halo, REACH * neighbors.skin)
+            self._looks, self._way, self._pruned, self._division = 0, 0.0, None, None
             if self.mixed:
                 self._centres = np.empty((clusters.n_clusters, 3), np.float32)
                 self._relative = np.empty(len(clusters.packed), np.float32)
@@ -413,18 +416,29 @@ class ClusterDriver:
             self._division = team, blocks, blocks * BLOCK // self.width, np.column_stack([ghosts[:-1], ghosts[1:]]), reach
         return self._division[1:]
 
+    def _agree(self, halo, ahead):
+        """After how many evaluations ranks prune together, by the pace since the rebuild before: left to themselves they would
+        take turns at it and wait for each other twice."""
+        if halo.comm is None:
+            return math.inf
+        pace = halo.comm.max(self._way / max(self._looks, 1))
+        return max(1, round(ahead / (2.0 * pace))) if pace > 0.0 else math.inf
+
     def _follow(self, team, clusters, packed, x, skin):
         """Pack the present positions, and prune the list again if that is due."""
         moved2 = np.zeros((team.size, 1))
         block_cuts, owned_cuts, ghosts, _ = self._divide(team, clusters)
         team(_pack, owned_cuts, x, clusters.rows, self.width, self._centres, packed, private=(ghosts, moved2))
         ahead, margin = REACH * skin, 1e-4 if self.mixed else 1e-9      # for the rounding of distances
-        self._moved += max(moved2.ravel().tolist()) ** 0.5 + 0.01 * margin      # NumPy takes longer for one number
-        if self._pruned and 2.0 * self._moved <= ahead:
-            return
+        step = max(moved2.ravel().tolist()) ** 0.5 + 0.01 * margin      # NumPy takes longer for one number
+        self._looks, self._way = self._looks + 1, self._way + step
+        if self._pruned is not None:
+            looks, way = self._pruned
+            if 2.0 * (self._way - way) <= ahead and self._looks - looks < self._together:
+                return
         if not len(self._kept):
             self._kept = np.empty(clusters.stop.max(initial=0), np.int32)
         self._kept_stop = np.empty(clusters.n_blocks, clusters.stop.dtype)
         team(self._prune, block_cuts, packed, self._centres, clusters.start, clusters.stop,
              clusters.neighbors, self.cutoff + ahead + margin, self._kept, self._kept_stop)
-        self._moved, self._pruned = 0.0, True
+        self._pruned = self._looks, self._way
