@@ -3,11 +3,11 @@ generated kernel, of message passing (NequIP) our ahead-of-time torch, in segmen
 
     nequip-compile model.ckpt model.nequip.pt2 --device cpu --mode aotinductor --target ase
     engine convert model.ckpt model/ --trust
-    taskset -c 0 python -m benchmarks.learned_inference model/ --theirs model.nequip.pt2 [--atoms 192 1536] [--keep NAME]
+    taskset -c 0 python -m benchmarks.learned_inference model/ --theirs model.nequip.pt2 [--atoms 192 1536] [--torch] [--keep NAME]
 
-Energy and forces from positions and a ready neighbor list (theirs of the cutoff, ours with the skin of a run), the two
-interleaved; medians. No time is printed where forces differ by more than `--tolerance`. Needs the extra `bench`, in
-an environment that has nequip and nequip-allegro.
+Energy and forces from positions and a ready neighbor list (theirs of the cutoff, ours with the skin of a run), interleaved;
+medians; with `--torch` also our own torch, eager and, of a local model, ahead of time. No time is printed where forces differ by
+more than `--tolerance`. Needs the extra `bench`, in an environment that has nequip and nequip-allegro.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from plugins.equivariant.kernel.run import Kernel
 CRYSTALS = {192: (4, 4, 3), 1536: (8, 8, 6), 12000: (15, 20, 10)}
 
 
-def ours(path, atoms, threads):
-    """A function of no arguments that returns forces, and the number of edges."""
+def ours(path, atoms, threads, torch_too):
+    """{what: a function of no arguments that returns forces}, the first being what a run takes, and the number of edges."""
     d, arrays = folder.load(path)
     state = state_from_atoms(atoms)
     domain = Domain(state, d.cutoff, skin=0.5, sort=False)
@@ -36,27 +36,32 @@ def ours(path, atoms, threads):
     lists = domain.neighbors.full(d.cutoff)
     species = np.zeros(state.n_all, np.int32)
     edges = len(domain.neighbors.edges(d.cutoff).centre)
-    if d.architecture == "message-passing":
-        return in_segments(path, d, arrays, threads, state, domain, species), edges
-    kernel = Kernel(d, arrays, threads)
+    found, arguments = {}, (path, d, arrays, threads, state, domain, species)
+    if d.architecture == "local":
+        kernel = Kernel(d, arrays, threads)
 
-    def call():
-        forces, energy = np.zeros((state.n_all, 3)), np.zeros(state.n)
-        kernel(state.positions, species, state.system, lists.offsets, lists.indices, forces, energy)
-        domain.halo.reverse(forces)
-        return forces[: state.n]
-    return call, edges
+        def call():
+            forces, energy = np.zeros((state.n_all, 3)), np.zeros(state.n)
+            kernel(state.positions, species, state.system, lists.offsets, lists.indices, forces, energy)
+            domain.halo.reverse(forces)
+            return forces[: state.n]
+        found["ours"] = call
+    if torch_too or not found:
+        found["ours, ahead-of-time torch" if found else "ours"] = in_torch(*arguments, True)
+    if torch_too:
+        found["ours, eager torch"] = in_torch(*arguments, False)
+    return found, edges
 
 
-def in_segments(path, d, arrays, threads, state, domain, species):
-    """The same of a model that passes messages."""
+def in_torch(path, d, arrays, threads, state, domain, species, compiled):
+    """The same through torch."""
     import torch
 
     from plugins.equivariant import ahead
     from plugins.equivariant.torch_runner import TorchRunner
 
     torch.set_num_threads(threads)
-    packages = ahead.load_packages(ahead.compile_folder(path, say=print), d, arrays)
+    packages = ahead.load_packages(ahead.compile_folder(path, say=print), d, arrays) if compiled else None
     runner = TorchRunner(d, arrays, packages=packages)
 
     def call():
@@ -83,20 +88,21 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--tolerance", type=float, default=1e-5)
+    parser.add_argument("--torch", action="store_true")
     parser.add_argument("--keep", metavar="NAME", help="write the medians into the results, as this model's")
     arguments = parser.parse_args()
     kept = []
     for count in arguments.atoms:
         atoms = bulk("Cu", cubic=True) * CRYSTALS[count]
         atoms.rattle(0.1, seed=0)
-        call, edges = ours(arguments.model, atoms, arguments.threads)
-        rows = {"ours": call}
+        rows, edges = ours(arguments.model, atoms, arguments.threads, arguments.torch)
         if arguments.theirs:
             rows["theirs, compiled"] = theirs(arguments.theirs, atoms)
-            difference = np.abs(rows["ours"]() - rows["theirs, compiled"]()).max()
-            print(f"{count} atoms: forces differ by at most {difference:.1e} eV/Å")
-            if not difference < arguments.tolerance:
-                raise SystemExit("forces differ: no times")
+        reference, *others = [call() for call in rows.values()]
+        difference = max([np.abs(other - reference).max() for other in others], default=0.0)
+        print(f"{count} atoms: forces differ by at most {difference:.1e} eV/Å")
+        if not difference < arguments.tolerance:
+            raise SystemExit("forces differ: no times")
         times = {name: [] for name in rows}
         for _ in range(arguments.repeats):
             for name, function in rows.items():

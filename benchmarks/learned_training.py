@@ -37,8 +37,9 @@ def ours(found, compiled):
     mean = sum(f.energy for f in found) / sum(len(f.symbols) for f in found)
     labels = batches.Labels(found, graphs, np.full(len(species), mean), batches.Loss(), CUTOFF, torch.float32)
     rows = list(range(len(found)))
-    batch = labels.batch(rows, batches.shape_for(graphs, [len(f.symbols) for f in found], rows, batches.BatchSize(len(rows)), 1))
-    step, adam = Step(model, list(names), False, compiled), torch.optim.Adam(parameters, 1e-3)
+    shape = batches.shape_for(graphs, [len(f.symbols) for f in found], rows, batches.BatchSize(len(rows)), 1)
+    batch = labels.batch(rows, shape)
+    step, adam = Step(model, list(names), False, compiled, edges=shape.edges), torch.optim.Adam(parameters, 1e-3)
 
     def take():
         gradients, loss = step(list(parameters), batch)

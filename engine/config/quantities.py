@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 def _registry():
     import pint
 
-    return pint.UnitRegistry()
+    return pint.UnitRegistry(autoconvert_offset_to_baseunit=True)  # "27 degC" is 300.15 K
 
 
 def convert(value: Any, unit: str) -> Any:

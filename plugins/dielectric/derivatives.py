@@ -63,7 +63,7 @@ def evaluate(model, batch: Batch, field, needs=frozenset(), training=False, dire
     vectors = batch.vectors.detach().requires_grad_()
     field = field.to(vectors.dtype).detach().requires_grad_()
     padded = torch.cat([field, field.new_zeros(1, 3)])
-    each, P, alpha = model(vectors, batch.species, batch.around, padded[batch.system])
+    each, P, alpha = model(vectors, batch.species, batch.around, padded[batch.system], batch.neighbours)
     third = training or "raman" in needs
     if P is None:
         second = bool(needs & {"born_charges", "polarizability", "raman"}) or directions is not None

@@ -33,6 +33,7 @@ from engine.errors import InputError
 from plugins.equivariant.blocks import Network, harmonics, weighted_dot, weighted_sum
 from plugins.equivariant.description import Description
 from plugins.equivariant.local import LocalModel
+from plugins.equivariant.packing import edges
 
 
 class DielectricModel(LocalModel):
@@ -63,32 +64,34 @@ class DielectricModel(LocalModel):
         degrees = torch.repeat_interleave(torch.arange(d.l_max), 2 * torch.arange(1, d.l_max + 1) + 1)
         return nn.functional.pad(w[:, :, degrees] * y[:, None, 1:], (1, 0))
 
-    def edges(self, vectors, centre, neighbour, field):
+    def edges(self, vectors, centre, neighbour, field, neighbours):
         """Unit vectors (A, N, 3) and the readout (A, N, 1 or 4)."""
         d = self.description
+        seen = edges(centre, neighbour, neighbours, self.room, 2 * d.cutoff)
+        vectors = seen.vectors(vectors)
         r = vectors.square().sum(-1).sqrt()
         unit = vectors / r.unsqueeze(-1)
-        y = harmonics(unit, d.l_max)
-        x = r / self.cutoffs.to(r.dtype)[centre.unsqueeze(1), neighbour]
-        embedded = self.two_body(self.embedding(x, centre, neighbour))
-        initial, (scalars, weights) = self.initial(embedded), self.split(self.first(embedded))
-        coefficients = [product() for product in self.products]
+        x = r / self.cutoffs.to(r.dtype)[seen.centre, seen.neighbour]
+        embedded = self.two_body(self.embedding(x, seen.centre, seen.neighbour))
+        initial, (scalars, weights) = seen.spread(self.initial(embedded)), self.split(self.first(embedded))
+        coefficients, y = [product() for product in self.products], seen.spread(harmonics(unit, d.l_max))
         environments, track_scalars = [], [scalars]
         for k, latent in enumerate(self.latents):
-            environment = weighted_sum(weights, y, d.l_max, d.channels) / math.sqrt(d.neighbors)
+            environment = weighted_sum(seen.spread(weights), y, d.l_max, d.channels) / math.sqrt(d.neighbors)
             if self.form == "full":
                 environment = environment + self.field_environment(field, centre, k)
             environments.append(environment)
             vector = self.operator(environments, coefficients, k)
-            found = weighted_dot(initial, y, vector, d.l_max, d.channels)
+            found = seen.pack(weighted_dot(initial, y, vector, d.l_max, d.channels))
             scalars, weights = self.split(latent(torch.cat(track_scalars + [found], -1)))
             track_scalars.append(scalars)
-        return unit, self.readout(torch.cat(track_scalars, -1))
+        return seen.spread(unit), seen.spread(self.readout(torch.cat(track_scalars, -1)))
 
-    def forward(self, vectors, centre, neighbour, field):
-        """(A, N, 3) Å, (A,) and (A, N) species, (A, 3) V/Å -> eV without the species' shifts, e·Å, e·Å²/V."""
+    def forward(self, vectors, centre, neighbour, field, neighbours=None):
+        """(A, N, 3) Å, (A,) and (A, N) species, (A, 3) V/Å -> eV without the species' shifts, e·Å, e·Å²/V; neighbours: as in
+        ``LocalModel``."""
         norm = math.sqrt(2 * self.description.neighbors)
-        unit, out = self.edges(vectors, centre, neighbour, field)
+        unit, out = self.edges(vectors, centre, neighbour, field, neighbours)
         energy = out[..., 0].sum(1) * self.scales[centre] / norm
         if self.form == "full":
             return energy, None, None

@@ -33,6 +33,7 @@ from plugins.dielectric.model import DielectricModel
 from plugins.dielectric.potential import about
 from plugins.equivariant import folder, graphs
 from plugins.equivariant.description import Description
+from plugins.equivariant.packing import room_for
 from plugins.equivariant.training.muon import Muon
 from plugins.equivariant.training.step import Step
 
@@ -121,13 +122,16 @@ def residuals(out, labels, batch, cells, directions=None):
 class DielectricStep(Step):
     """`step(parameters, batch) -> (gradients, loss)` of the loss above: one graph, compiled where torch can."""
 
-    def __init__(self, model, names, needs, spreads, weights, compiled):
-        super().__init__(model, names, "virial" in needs, compiled)
+    def __init__(self, model, names, needs, spreads, weights, compiled, edges):
+        super().__init__(model, names, "virial" in needs, compiled, edges=edges)
         self.wraps = "born_charges" not in needs  # or labels have been put on their branches
         self.needs, self.factors = needs, {name: weights[name] / spreads[name] ** 2 for name in spreads}
 
+    def neighbours(self, batch):
+        return batch[0][1]
+
     def _plain(self, parameters, *batch):
-        with torch.enable_grad():
+        with torch.enable_grad(), room_for(self.model, self.edges):
             parameters = [p.detach().requires_grad_() for p in parameters]
             loss = self.loss(dict(zip(self.names, parameters)), *batch)
             return list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)), loss.detach()
@@ -207,7 +211,8 @@ class Training:
         self.whole = np.zeros((len(train), 3))
         needs = needs_of(train)
         self.joined = "born_charges" not in needs  # the polarization is in the loss
-        self.step = DielectricStep(model, list(self.average), needs, spreads(train), settings.weights, settings.compiled)
+        edges = max(sum(len(f.graph.centre) for f in group) for group in groups)
+        self.step = DielectricStep(model, list(self.average), needs, spreads(train), settings.weights, settings.compiled, edges)
 
     def gradients(self, labels):
         """The loss of a batch, its gradient left on the parameters."""

@@ -68,7 +68,8 @@ def bessel(x: torch.Tensor, count: int) -> torch.Tensor:
 
 
 class PairEmbedding(nn.Module):
-    """(A, N) distances/cutoff and species -> (A, N, features) scalars: radial basis, mixed, times the pair's vector."""
+    """(..., N) distances/cutoff, species of centres (..., N or 1) and neighbours (..., N) -> (..., N, features) scalars: radial
+    basis, mixed, times the pair's vector."""
 
     def __init__(self, species, count, power, features):
         super().__init__()
@@ -79,8 +80,7 @@ class PairEmbedding(nn.Module):
 
     def forward(self, x, centre, neighbour):
         basis = bessel(x, self.count) * envelope(x, self.power).unsqueeze(-1)
-        a, n = x.shape
-        pair = torch.cat([self.centre[centre].unsqueeze(1).expand(a, n, -1), self.neighbour[neighbour]], -1)
+        pair = torch.cat([self.centre[centre].expand(*x.shape, -1), self.neighbour[neighbour]], -1)
         return self.radial(basis) * pair
 
 

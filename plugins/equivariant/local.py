@@ -24,6 +24,7 @@ from torch import nn
 from plugins.equivariant import track
 from plugins.equivariant.blocks import Latent, Linear, Network, PairEmbedding, harmonics, weighted_dot, weighted_sum
 from plugins.equivariant.description import Description
+from plugins.equivariant.packing import edges
 
 
 class TensorProduct(nn.Module):
@@ -41,6 +42,8 @@ class TensorProduct(nn.Module):
 
 class LocalModel(nn.Module):
     """Edge vectors in, energy of each centre atom out; forces follow from its gradient on the edges."""
+
+    room = None  # most edges of a batch, while they are packed (``packing``)
 
     def __init__(self, description: Description):
         super().__init__()
@@ -78,24 +81,26 @@ class LocalModel(nn.Module):
     def forward(self, vectors, centre, neighbour, neighbours=None):
         """(A, N, 3) Å, (A,) and (A, N) species -> (A,) eV without the species' shifts; padding: |vector| > cutoff.
 
-        With latent charges a pair: (A,) eV without what they add, and (A,) e. `neighbours`, the rows of the
-        neighbours, are of no interest to a strictly local model.
+        With latent charges a pair: (A,) eV without what they add, and (A,) e. `neighbours` (A, N), the rows of the
+        neighbours, are of no interest to a strictly local model but where they tell which slots are empty.
         """
         d = self.description
+        seen = edges(centre, neighbour, neighbours, self.room, 2 * d.cutoff)
+        vectors = seen.vectors(vectors)
         r = vectors.square().sum(-1).sqrt()
         y = harmonics(vectors / r.unsqueeze(-1), d.l_max)
-        x = r / self.cutoffs.to(r.dtype)[centre.unsqueeze(1), neighbour]
-        embedded = self.two_body(self.embedding(x, centre, neighbour))
-        initial, (scalars, weights) = self.initial(embedded), self.split(self.first(embedded))
-        coefficients = [product() for product in self.products]
+        x = r / self.cutoffs.to(r.dtype)[seen.centre, seen.neighbour]
+        embedded = self.two_body(self.embedding(x, seen.centre, seen.neighbour))
+        initial, (scalars, weights) = seen.spread(self.initial(embedded)), self.split(self.first(embedded))
+        coefficients, y = [product() for product in self.products], seen.spread(y)
         environments, track_scalars = [], [scalars]
         for k, latent in enumerate(self.latents):
-            environments.append(weighted_sum(weights, y, d.l_max, d.channels) / math.sqrt(d.neighbors))
+            environments.append(weighted_sum(seen.spread(weights), y, d.l_max, d.channels) / math.sqrt(d.neighbors))
             vector = self.operator(environments, coefficients, k)
-            found = weighted_dot(initial, y, vector, d.l_max, d.channels)
+            found = seen.pack(weighted_dot(initial, y, vector, d.l_max, d.channels))
             scalars, weights = self.split(latent(torch.cat(track_scalars + [found], -1)))
             track_scalars.append(scalars)
-        found = self.readout(torch.cat(track_scalars, -1))
+        found = seen.spread(self.readout(torch.cat(track_scalars, -1)))
         energy = found[..., 0].sum(1) * self.scales[centre] / math.sqrt(2 * d.neighbors)
         if not d.charges:
             return energy

@@ -13,6 +13,8 @@ import torch
 from plugins.equivariant.description import Description
 from plugins.equivariant.models import build
 
+TILE = 24  # atoms, of compiled message passing: their edges then stay in the cache
+
 
 def pad_edges(edges, n, cutoff):
     """(n, N, 3) vectors and (n, N) rows (−1 for none) of edges sorted by centre; missing ones lie beyond the cutoff."""
@@ -25,6 +27,19 @@ def pad_edges(edges, n, cutoff):
     rows = np.full((n, width), -1)
     rows[edges.centre, slot] = edges.neighbor
     return vectors, rows
+
+
+def _tiles(neighbours, n, all_rows):
+    """Atoms a … b − 1 at a time, the rows that they see, and their neighbours as places among the tile's own rows and these, the
+    place after the last for none. What an atom's edges need of memory is more than what its neighbours' features do."""
+    count = max(1, round(n / TILE))
+    for t in range(count):
+        a, b = t * n // count, (t + 1) * n // count
+        seen, index = torch.unique(neighbours[a:b], return_inverse=True)
+        seen = seen[seen < all_rows]
+        while len(seen) < 2:  # compiled code wants two at least
+            seen, index = torch.cat([seen, seen.new_zeros(1)]), index + (index == len(seen))
+        yield a, b, seen, index + (b - a)
 
 
 class TorchRunner:
@@ -109,26 +124,27 @@ class TorchRunner:
         if "whole" in run:
             self.read = vectors, centre, around
             return run["whole"](vectors, centre, around, *answer(vectors, centre, around))
-        more = max(2 - (all_rows - n), 0)  # compiled code wants two ghosts at least
-        neighbours = torch.where(neighbours == all_rows, all_rows + more, neighbours)
-        rest = vectors, neighbours, centre, around
-
-        def split(features):
-            return features[:n].contiguous(), torch.cat([features[n:], features.new_zeros(more, *features.shape[1:])])
-
-        features, kept, layers = split(self.model.start(species)), [], self.description.layers
+        features, kept, layers = self.model.start(species), [], self.description.layers
+        tiles = list(_tiles(neighbours, n, all_rows))
+        edges = [(vectors[a:b], index, centre[a:b], around[a:b]) for a, b, _, index in tiles]
         for k in range(layers):
             kept.append(features)
-            leaving = run[f"forward{k}"](*features, *rest)
+            leaving = torch.cat([run[f"forward{k}"](features[a:b], features[seen], *rest)
+                                 for (a, b, seen, _), rest in zip(tiles, edges, strict=True)])
             if k < layers - 1:
-                features = split(self._exchange(leaving, all_rows, halo))
+                features = self._exchange(leaving, all_rows, halo)
         self.read = leaving, centre
         each, g = run["finish"](leaving, centre, *answer(leaving, centre))
+        g = g.contiguous()
         total = torch.zeros_like(vectors)
         for k in range(layers - 1, -1, -1):
-            owned, ghosts, on_edges = run[f"product{k}"](*kept[k], *rest, g.contiguous())
-            total += on_edges
-            g = self._gather(torch.cat([owned, ghosts])[:all_rows], n, halo) if k else None
+            entering = torch.zeros_like(kept[k])
+            for (a, b, seen, _), rest in zip(tiles, edges, strict=True):
+                own, others, on_edges = run[f"product{k}"](kept[k][a:b], kept[k][seen], *rest, g[a:b])
+                total[a:b] += on_edges
+                entering[a:b] += own
+                entering.index_add_(0, seen, others)
+            g = self._gather(entering, n, halo) if k else None
         return each, total
 
     def _exchange(self, leaving, all_rows, halo):

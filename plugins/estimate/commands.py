@@ -14,7 +14,7 @@ def mts(
     input: Annotated[str, typer.Argument(help="an input file with a stage that has levels (TOML)")],
     every: Annotated[str, typer.Option("--every", help="outer steps to try, in innermost ones")] = "1,2,4,8",
     picoseconds: Annotated[float, typer.Option("--time", help="length of each run, ps")] = 5.0,
-    single: Annotated[str, typer.Option("--single", help="steps of single stepping to try, in innermost ones")] = "1",
+    single: Annotated[str, typer.Option("--single", help="single steps to try, in innermost ones: 1,1.5,2")] = "1",
     equilibrate: Annotated[float, typer.Option("--equilibrate", help="ps before the first")] = 2.0,
     temperature: Annotated[float, typer.Option("--temperature", help="K; by default the stage's, or 300")] = 0.0,
     friction: Annotated[float, typer.Option("--friction", help="1/fs; 0 runs NVE")] = 0.0,
@@ -28,7 +28,7 @@ def mts(
     from engine.run import from_file
     from plugins.estimate import outer_steps
 
-    steps, singles = _numbers(every, "--every"), _numbers(single, "--single")
+    steps, singles = _numbers(every, "--every"), _numbers(single, "--single", float)
     job = from_file(input)
     stage = next((s for s in job.stages if getattr(s, "levels", None) and len(s.levels) > 1), None)
     if stage is None:
@@ -115,13 +115,13 @@ def advise(
     )
 
 
-def _numbers(text, option):
+def _numbers(text, option, kind=int):
     from engine.errors import InputError
 
     try:
-        numbers = [int(float(part)) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise InputError(f"{option} {text}: must be whole numbers such as 1000,10000") from None
-    if any(n < 1 for n in numbers):
-        raise InputError(f"{option} {text}: must be positive")
+        numbers = [kind(float(part)) for part in text.split(",") if part.strip()]
+    except (ValueError, OverflowError):
+        raise InputError(f"{option} {text}: must be numbers such as 1000,10000") from None
+    if any(not 1 <= n < float("inf") for n in numbers):
+        raise InputError(f"{option} {text}: must be 1 or more")
     return numbers

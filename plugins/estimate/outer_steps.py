@@ -4,7 +4,8 @@ From one equilibrated state, every outer step runs for the same physical time, b
 potentials. Measured: speed; drift and fluctuation of the conserved quantity; the radial distribution function and the
 density of states, as rms differences from single stepping in units of their combined statistical error (about 1 where
 they agree: errors come from the two halves of each run); and the resonance limit, predicted (``integrators.resonance``)
-and found. Single stepping may be tried at longer steps as well, since what counts is the fastest way to the same drift.
+and found. Single stepping may be tried at longer steps as well, since what counts is the fastest way to the same drift:
+"gain" is the speed over that of the longest single step that drifts no more, by EQUAL standard errors.
 
 Beside each speed stands what the costs of the levels alone promise: with c the time of the summed forces and c_j that of
 level j, which acts every k_j innermost steps,  k c / Σ_j (k/k_j) c_j:  with two levels, k c / (c_slow + k c_fast).
@@ -33,6 +34,7 @@ from plugins.estimate.clock import clock
 
 EXPLODED = 0.2  # eV/atom that the conserved quantity may move before a run counts as unstable
 FREQUENCIES = np.linspace(0.0, 15.0, 61)  # THz, where densities of states are compared
+EQUAL = 2.0  # standard errors within which drifts are the same
 WINDOW = 960.0  # fs, the longest lag of the velocities' correlation
 
 
@@ -64,9 +66,15 @@ class Map:
     costs: list[float]  # s of the forces of each level, then of their sum
     rows: list[Row]
 
+    def gain(self, row):
+        """Speed over that of the longest single step whose drift is not larger; NaN if every one's is."""
+        fits = [r for r in self.rows if r.every == 0 and r.stable
+                and abs(r.drift) - abs(row.drift) <= EQUAL * np.hypot(r.drift_error, row.drift_error)]
+        return row.ns_per_day / max(fits, key=lambda r: r.outer).ns_per_day if fits and row.stable else float("nan")
+
     def table(self):
         head = (
-            f"{'every':>6} {'outer/fs':>9} {'ns/day':>9} {'speed':>7} {'formula':>7} {'drift eV/atom/ps':>24} "
+            f"{'every':>6} {'outer/fs':>9} {'ns/day':>9} {'speed':>7} {'formula':>7} {'gain':>6} {'drift eV/atom/ps':>24} "
             f"{'rms eV/atom':>12} {'RDF/σ':>7} {'DOS/σ':>7}"
         )
         lines = [
@@ -79,10 +87,10 @@ class Map:
         for r in self.rows:
             name = "single" if r.every == 0 else str(r.every)
             if not r.stable:
-                lines.append(f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.formula:7.2f} {'unstable':>24}")
+                lines.append(f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.formula:7.2f} {'':6} {'unstable':>24}")
                 continue
             lines.append(
-                f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.formula:7.2f} "
+                f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.formula:7.2f} {self.gain(r):6.2f} "
                 f"{r.drift:13.1e} ± {r.drift_error:8.1e} {r.fluctuation:12.1e} {r.rdf:7.2f} {r.dos:7.2f}"
             )
         unstable = [r.outer for r in self.rows if not r.stable and r.every]

@@ -15,7 +15,7 @@ from engine import units
 from engine.config.quantities import Length, quantity
 from engine.contracts import Capabilities, Potential
 from engine.errors import InputError
-from potentials.coulomb import excluded, reciprocal
+from potentials.coulomb import background, excluded, reciprocal
 from potentials.coulomb.pairs import ScreenedPairs
 
 InverseLength = quantity("1/angstrom", "inverse length")
@@ -52,6 +52,7 @@ class Ewald(Potential):
         self._real = ScreenedPairs(alpha=self._alpha, cutoff=self.cutoff)
         self._real.precision = self.precision
         self._real.bind(species_names)
+        self._told = False
 
     def capabilities(self):
         return Capabilities(
@@ -62,6 +63,9 @@ class Ewald(Potential):
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
         if not atoms.periodic.all():
             raise InputError(f"{self.label}: Ewald sums need three periodic directions; use 'dsf' where one is open")
+        if not self._told:
+            self._told = True
+            background.tell(self.label, atoms.comm, atoms.sum_by_system(atoms.charges[: atoms.n]))
         self._real.compute(atoms, neighbors, halo, inputs, needs - {"charge_gradient"}, out)
         if "charge_gradient" in needs:
             self._real.charge_gradient(atoms, neighbors, out.charge_gradient)
@@ -84,21 +88,21 @@ class Ewald(Potential):
         total = comm.sum(np.array([q.sum()]))[0]
         potential, field = np.zeros(len(q)), np.zeros((len(q), 3))
         reciprocal.back(integers, k, cosines, sines, weights, factors, potential, field)
-        background = -np.pi * C / (2.0 * volume * alpha * alpha) * total  # energy of it, for each charge
+        uniform = -np.pi * C / (2.0 * volume * alpha * alpha) * total  # energy of the background, for each charge
         out.forces[rows] += q[:, None] * field
         if "energy" in needs:  # each rank its own charges' share
-            out.energy[s] += q @ (0.5 * potential - alpha / ROOT_PI * C * q + background)
+            out.energy[s] += q @ (0.5 * potential - alpha / ROOT_PI * C * q + uniform)
         if "atom_energy" in needs:
-            out.atom_energy[rows] += q * (0.5 * potential - alpha / ROOT_PI * C * q + background)
+            out.atom_energy[rows] += q * (0.5 * potential - alpha / ROOT_PI * C * q + uniform)
         if "charge_gradient" in needs:
-            out.charge_gradient[rows] += potential - 2.0 * alpha / ROOT_PI * C * q + 2.0 * background
+            out.charge_gradient[rows] += potential - 2.0 * alpha / ROOT_PI * C * q + 2.0 * uniform
         if not needs & {"virial", "atom_virial"}:
             return
         shapes = np.eye(3) - 2.0 * (1.0 / k2 + 0.25 / alpha**2)[:, None, None] * k[:, :, None] * k[:, None, :]
         if "virial" in needs and comm.rank == 0:
             out.virial[s] += np.einsum("k,kab->ab", weights * (factors**2).sum(1), shapes)
-            out.virial[s] += background * total * np.eye(3)
+            out.virial[s] += uniform * total * np.eye(3)
         if "atom_virial" in needs:
             part = np.zeros((len(q), 3, 3))
             reciprocal.atom_virials(integers, cosines, sines, weights, factors, shapes, np.ascontiguousarray(q), part)
-            out.atom_virial[rows] += part + background * q[:, None, None] * np.eye(3)
+            out.atom_virial[rows] += part + uniform * q[:, None, None] * np.eye(3)

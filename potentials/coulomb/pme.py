@@ -8,7 +8,7 @@ The last term is the neutralising background of a net charge Q. The cost grows a
 from dataclasses import dataclass
 
 from engine import units
-from potentials.coulomb import excluded
+from potentials.coulomb import background, excluded
 from potentials.coulomb.ewald import ROOT_PI
 from potentials.coulomb.pairs import ScreenedPairs
 from potentials.mesh.influence import COULOMB
@@ -27,6 +27,10 @@ class CoulombPME(ParticleMesh):
 
     def sources(self, atoms):
         return atoms.charges
+
+    def _choose(self, atoms):
+        background.tell(self.label, atoms.comm, atoms.sum_by_system(atoms.charges[: atoms.n]))
+        super()._choose(atoms)
 
     def pairs(self, alpha):
         return ScreenedPairs(alpha=alpha, cutoff=self.cutoff)

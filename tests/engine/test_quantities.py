@@ -17,6 +17,7 @@ CHARGE = 1.602176634e-19
     ("1 kJ/mol/K", "eV/K", 1000 / MOLE / CHARGE), ("8.314462618 J/mol", "K", 1.0),
     ("30 meV", "eV", 0.03), ("1 /ps", "1/fs", 1e-3), ("2.5 MV/cm", "V/angstrom", 0.025), ("1 bar", "GPa", 1e-4),
     ("1 hartree", "eV", 27.211386246), ("300 K", "K", 300.0), ("3", "K", 3.0), ("0.2 nm", "angstrom", 2.0),
+    ("27 degC", "K", 300.15), ("80.33 degF", "K", 300.0),
 ])
 def test_text_with_a_unit(text, unit, expected):
     assert convert(text, unit) == pytest.approx(expected, rel=2e-9)

@@ -88,7 +88,7 @@ def test_operator_form_equals_edgewise_tensor_products(settings):
     v, centre = torch.tensor(graph.vectors), torch.tensor(graph.centre)
     r, slots = v.norm(dim=-1), torch.tensor(angular.degrees(d.l_max))
     y = harmonics(v / r[:, None], d.l_max)
-    embedded = m.two_body(m.embedding((r / CUTOFF)[:, None], torch.tensor(graph.species[graph.centre]),
+    embedded = m.two_body(m.embedding((r / CUTOFF)[:, None], torch.tensor(graph.species[graph.centre])[:, None],
                                       torch.tensor(graph.species[graph.neighbour])[:, None]))[:, 0]
 
     def tensor(w):  # (E, channels·degrees) -> (E, channels, dim)

@@ -136,6 +136,19 @@ def test_map_of_outer_steps():
     assert json.dumps(found.as_dict())
 
 
+def test_gain_is_over_the_longest_single_step_that_drifts_no_more():
+    def row(every, outer, speed, drift, error=1e-6):
+        return outer_steps.Row(every, outer, ns_per_day=speed, drift=drift, drift_error=error)
+
+    singles = [row(0, 0.5, 1.0, -1e-6), row(0, 0.75, 1.5, 4e-6), row(0, 1.0, 2.0, -2e-5)]
+    close, far, worse, none = row(4, 2.0, 3.0, -3e-6), row(8, 4.0, 6.0, 3e-5), row(6, 3.0, 4.5, 1e-5), row(1, 0.5, 0.9, 0.0, 1e-7)
+    found = outer_steps.Map("NVE", 300.0, 192, 7.5, 3.7, [1.0, 2.0, 2.0], [*singles, close, far, worse])
+    assert [found.gain(r) for r in (close, far, worse)] == [2.0, 3.0, 3.0]
+    assert found.gain(none) == 0.9      # the shortest drifts no more than two of its own errors
+    singles[0].drift = 1e-4
+    assert np.isnan(found.gain(none))
+
+
 def test_levels_between_divide():
     assert outer_steps._every(8, 2) == [1, 8]
     assert outer_steps._every(8, 3) == [1, 2, 8]

@@ -1,6 +1,7 @@
 """Ewald sums and DSF: Madelung constants, two splittings, exclusions, NIST's water, LAMMPS."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from engine.forces import Forces
 from engine.testing import evaluate
 from potentials.coulomb.dsf import DampedShiftedForce
 from potentials.coulomb.ewald import Ewald
+from potentials.coulomb.pme import CoulombPME
 from potentials.pair.lennard_jones import LennardJones
 
 EVERYTHING = {"energy", "forces", "virial", "atom_energy", "atom_virial", "charge_gradient"}
@@ -186,6 +188,18 @@ def test_against_lammps():
     theirs = lammps_evaluate(atoms, ["pair_style coul/dsf 0.2 8.0", "pair_coeff * *"], charges=charges)
     ours = matched(evaluate(DampedShiftedForce(cutoff=8.0, alpha=0.2), atoms), theirs.coulomb / units.coulomb)
     assert_like_lammps(ours, theirs, energy=1e-6, forces=1e-6, virial=1e-6)
+
+
+@pytest.mark.parametrize("potential", [Ewald(cutoff=6.0), CoulombPME(cutoff=6.0, accuracy=1e-2)])
+def test_a_net_charge_is_named_once(potential):
+    atoms = ionic("NaCl", "rocksalt", 5.6, 1.0, (3, 3, 3), cubic=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate(potential, atoms, {"energy"})
+    atoms.set_initial_charges(atoms.get_initial_charges() + 0.01)
+    with pytest.warns(UserWarning, match="net charge is 2.16 e") as said:
+        evaluate(potential, atoms, {"energy"})
+    assert len(said) == 1
 
 
 def test_refusals():

@@ -45,6 +45,7 @@ class Shape:
     frames: int
     atoms: int
     neighbors: int
+    edges: int
 
 
 def order(rows, limits, frames: int, seed: int, epoch: int) -> list[list[int]]:
@@ -65,11 +66,13 @@ def order(rows, limits, frames: int, seed: int, epoch: int) -> list[list[int]]:
 def shape_for(store: GraphStore, sizes, rows, how: BatchSize, ranks) -> Shape:
     """Holds any batch that `order` may make of `rows`, or this process's part of it."""
     per_rank = -(-how.frames // ranks)
-    largest = sorted((sizes[r] for r in rows), reverse=True)
-    most = sum(largest[:per_rank])
-    if how.atoms:
-        most = max(min(most, how.atoms), largest[0])
-    return Shape(per_rank, int(most), int(max(store.widest[r] for r in rows)))
+
+    def most(sizes, limit):
+        largest = sorted((sizes[r] for r in rows), reverse=True)
+        return int(max(min(sum(largest[:per_rank]), limit or np.inf), largest[0]))
+
+    widest = int(max(store.widest[r] for r in rows))
+    return Shape(per_rank, most(sizes, how.atoms), widest, most(np.diff(store.offsets), how.edges))
 
 
 class Labels:

@@ -68,7 +68,7 @@ class Trainer:
             raise InputError(f"optimizer: kind = '{how.kind}'; allowed: {', '.join(OPTIMIZERS)}")
         self.optimizer = OPTIMIZERS[how.kind](self.parameters, how.rate)
         stress = labels.loss.stress > 0
-        self.step = Step(model, self.names, stress, compiled, losses)
+        self.step = Step(model, self.names, stress, compiled, losses, self.shape.edges)
         self.evaluation = Evaluation(model, self.names, bool(labels.has["stress"].any()), losses)
         self.state = dict(epoch=0, batch=0, steps=0, best=math.inf, best_epoch=-1, since=0, factor=1.0, seconds=0.0,
                           loss_sum=0.0, history=[])

@@ -9,6 +9,7 @@ import torch
 from torch.func import grad_and_value
 
 from plugins.equivariant.derivatives import evaluate
+from plugins.equivariant.packing import room_for
 
 
 def losses(model, parameters, stress: bool, batch):
@@ -40,19 +41,29 @@ class Step:
 
     compiled : try to compile the whole step; `note` then says whether it was, and why not
     losses : what is minimised, a function such as the one above
+    edges : most edges of a batch, for models that can do without the others (``packing``)
     """
 
-    def __init__(self, model, names, stress: bool, compiled: bool, losses=losses):
-        self.model, self.names, self.stress, self.losses = model, names, stress, losses
+    def __init__(self, model, names, stress: bool, compiled: bool, losses=losses, edges=None):
+        self.model, self.names, self.stress, self.losses, self.edges = model, names, stress, losses, edges
         self.note = "eager"
         self._wanted, self._compiled = compiled, None
 
     def _plain(self, parameters, *batch):
         def loss(values):
             return self.losses(self.model, dict(zip(self.names, values)), self.stress, batch)[0]
-        return grad_and_value(loss)(parameters)
+        with room_for(self.model, self.edges):
+            return grad_and_value(loss)(parameters)
+
+    def neighbours(self, batch):
+        """(A, N) rows, A for none, among the arguments."""
+        return batch[1]
 
     def __call__(self, parameters, batch):
+        if self.edges is not None:
+            found = self.neighbours(batch)
+            if (present := int((found < len(found)).sum())) > self.edges:
+                raise ValueError(f"a batch of {present} edges; there is room for {self.edges}")
         parameters = [p.detach() for p in parameters]
         with torch.no_grad():
             if self._wanted and self._compiled is None:
