@@ -3,7 +3,7 @@ generated kernel, of message passing (NequIP) our ahead-of-time torch, in segmen
 
     nequip-compile model.ckpt model.nequip.pt2 --device cpu --mode aotinductor --target ase
     engine convert model.ckpt model/ --trust
-    taskset -c 0 python -m benchmarks.learned_inference model/ --theirs model.nequip.pt2 [--atoms 192 1536] [--torch] [--keep NAME]
+    taskset -c 0 python -m benchmarks.learned_inference model/ --theirs model.nequip.pt2 [--atoms N ...] [--torch] [--keep NAME]
 
 Energy and forces from positions and a ready neighbor list (theirs of the cutoff, ours with the skin of a run), interleaved;
 medians; with `--torch` also our own torch, eager and, of a local model, ahead of time. No time is printed where forces differ by

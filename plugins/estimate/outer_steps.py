@@ -87,7 +87,7 @@ class Map:
         for r in self.rows:
             name = "single" if r.every == 0 else str(r.every)
             if not r.stable:
-                lines.append(f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.formula:7.2f} {'':6} {'unstable':>24}")
+                lines.append(f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.formula:7.2f} {'unstable':>31}")
                 continue
             lines.append(
                 f"{name:>6} {r.outer:9.2f} {r.ns_per_day:9.3g} {r.speedup:7.2f} {r.formula:7.2f} {self.gain(r):6.2f} "
