@@ -52,28 +52,22 @@ def _first_lost(x, farthest):
 @njit(cache=True, nogil=True)
 def _wrap_into(begin, end, x, system, cells, inverse, origin, periodic, images, fractional):
     """Bring atoms into their cells along periodic directions and count what that takes in `images`; where they then are, in
-    fractions of the cells."""
+    fractions of the cells, if there is room for it."""
+    keep = fractional.shape[0] > 0
     for i in range(begin, end):
         s = system[i]
         u, v, w = x[i, 0] - origin[s, 0], x[i, 1] - origin[s, 1], x[i, 2] - origin[s, 2]
         for d in range(3):
             f = u * inverse[s, 0, d] + v * inverse[s, 1, d] + w * inverse[s, 2, d]
-            fractional[i, d] = f
+            if keep:
+                fractional[i, d] = f
             if periodic[d] and not 0.0 <= f < 1.0:
                 move = np.floor(f)
-                fractional[i, d] = f - move
+                if keep:
+                    fractional[i, d] = f - move
                 images[i, d] += np.int32(move)
                 for e in range(3):
                     x[i, e] -= move * cells[s, d, e]
-
-
-@njit(cache=True, nogil=True)
-def _fractional(begin, end, x, system, inverse, origin, out):
-    for i in range(begin, end):
-        s = system[i]
-        u, v, w = x[i, 0] - origin[s, 0], x[i, 1] - origin[s, 1], x[i, 2] - origin[s, 2]
-        for d in range(3):
-            out[i, d] = u * inverse[s, 0, d] + v * inverse[s, 1, d] + w * inverse[s, 2, d]
 
 
 class Domain:
@@ -163,6 +157,7 @@ class Domain:
             with state.comm.communicating():
                 self.balance.place(self, fractional, work)
                 migrate(state, *self.balance.bricks.leaving(fractional, state.system[: state.n], state.comm.rank))
+        del fractional  # before others are found: an atom's room is counted by its largest
         if self.tuner is not None:
             self.tuner.measure(state.comm.max(self.farthest), state.step - self.built_at)
             self.skin = self.tuner.choose(self)
@@ -184,8 +179,9 @@ class Domain:
             state.cells[s], state.origin[s] = cells_.complete(cell, state.periodic, mine)
 
     def _wrap(self):
-        """Bring owned atoms into their cells along periodic directions, counting the images; their fractional places (n, 3)."""
-        state, fractional = self.state, np.empty((self.state.n, 3))
+        """Bring owned atoms into their cells along periodic directions, counting the images; their fractional places (n, 3),
+        which only ranks need."""
+        state, fractional = self.state, np.empty((self.state.n if self.balance else 0, 3))
         inverse, team = cells_.inverse(state.cells), team_for(state.n, light=True)
         team(_wrap_into, team.cuts(state.n), state.positions, state.system, state.cells, inverse, state.origin, state.periodic,
              state.images, fractional)
@@ -202,15 +198,13 @@ class Domain:
         """Find ghosts, fill them, and start new lists; the old ones go first."""
         self.neighbors = None
         state, n, comm = self.state, self.state.n, self.state.comm
-        inverse, system, fractional = cells_.inverse(state.cells), state.system[:n], np.empty((n, 3))
+        inverse = cells_.inverse(state.cells)
         margin = (self.cutoff + self.skin) * np.sqrt((inverse * inverse).sum(1))
-        team = team_for(n, light=True)
-        team(_fractional, team.cuts(n), state.positions, system, inverse, state.origin, fractional)
         bricks = self.balance.bricks if self.balance else Bricks.whole(state.periodic, state.n_systems)
         with comm.communicating():
             others = self._peers(bricks, margin) if self.balance else ()
-            seen = ghosts_for(fractional, system, bricks, [comm.rank, *others], margin, state.periodic, self.half,
-                              max(1024, int(self._seen * 1.1)))
+            seen = ghosts_for(state.positions, state.system[:n], inverse, state.origin, bricks, [comm.rank, *others], margin,
+                              state.periodic, self.half, max(1024, int(self._seen * 1.1)))
             self.halo = connect(n, *seen, others, comm) if self.balance else Halo(n, *seen[:2])
             self._seen = len(seen[0])
         self.halo.half = self.half

@@ -13,27 +13,35 @@ def _range(f, low, high, margin, periodic):
     return int(np.ceil(least)), int(np.floor(most))
 
 
+@njit(cache=True, inline="always")
+def _place(x, i, inverse, origin, s):
+    """Where atom i is in fractions of its cell s."""
+    u, v, w = x[i, 0] - origin[s, 0], x[i, 1] - origin[s, 1], x[i, 2] - origin[s, 2]
+    return (u * inverse[s, 0, 0] + v * inverse[s, 1, 0] + w * inverse[s, 2, 0],
+            u * inverse[s, 0, 1] + v * inverse[s, 1, 1] + w * inverse[s, 2, 1],
+            u * inverse[s, 0, 2] + v * inverse[s, 1, 2] + w * inverse[s, 2, 2])
+
+
 @njit(cache=True)
-def near_surface(fractional, system, low, high, margin, atoms):
+def near_surface(x, system, inverse, origin, low, high, margin, atoms):
     """Atoms that are not further inside a brick than the margin in each direction, into `atoms`; returns how many. Of those
     that are, neither another brick nor an image of this one sees anything."""
     count = 0
-    for i in range(fractional.shape[0]):
-        m = margin[system[i]]
-        inside = True
-        for d in range(3):
-            f = fractional[i, d]
-            inside &= (low[d] + m[d] < f) & (f < high[d] - m[d])
+    for i in range(system.shape[0]):
+        s = system[i]
+        f, g, h = _place(x, i, inverse, origin, s)
+        m = margin[s]
+        inside = (low[0] + m[0] < f) & (f < high[0] - m[0]) & (low[1] + m[1] < g) & (g < high[1] - m[1])
         atoms[count] = i
-        count += not inside
+        count += not (inside & (low[2] + m[2] < h) & (h < high[2] - m[2]))
     return count
 
 
 @njit(cache=True)
-def find(fractional, system, atoms, low, high, first, last, margin, periodic, skip_zero, half, index, shift, count):
-    """Of `atoms` those (`index`) and shifts with ``fractional + shift`` inside [low − margin, high + margin] in each direction.
+def find(x, system, inverse, origin, atoms, low, high, first, last, margin, periodic, skip_zero, half, index, shift, count):
+    """Of `atoms` those (`index`) and shifts with ``place + shift`` inside [low − margin, high + margin] in each direction.
 
-    fractional (n, 3); margin (S, 3), in fractions of each system's cell; low, high (3,), infinite along open
+    x (n, 3) Å, their places being fractions of the cells; margin (S, 3), in such fractions; low, high (3,), infinite along open
     directions; first, last: systems of the brick, first ≤ s < last. `skip_zero` leaves out the zero shift: a brick's
     own atoms are not its ghosts; `half` leaves out negative ones (the first of z, y, x that is not zero). Fills `index` and
     `shift` from `count` on as far as they reach and returns up to where that is, or would be.
@@ -43,13 +51,14 @@ def find(fractional, system, atoms, low, high, first, last, margin, periodic, sk
         if not first <= system[i] < last:
             continue
         m = margin[system[i]]
-        x0, x1 = _range(fractional[i, 0], low[0], high[0], m[0], periodic[0])
+        f, g, h = _place(x, i, inverse, origin, system[i])
+        x0, x1 = _range(f, low[0], high[0], m[0], periodic[0])
         if x1 < x0:
             continue
-        y0, y1 = _range(fractional[i, 1], low[1], high[1], m[1], periodic[1])
+        y0, y1 = _range(g, low[1], high[1], m[1], periodic[1])
         if y1 < y0:
             continue
-        z0, z1 = _range(fractional[i, 2], low[2], high[2], m[2], periodic[2])
+        z0, z1 = _range(h, low[2], high[2], m[2], periodic[2])
         for sx in range(x0, x1 + 1):
             for sy in range(y0, y1 + 1):
                 for sz in range(z0, z1 + 1):
@@ -67,25 +76,25 @@ def find(fractional, system, atoms, low, high, first, last, margin, periodic, sk
 
 
 @njit(cache=True)
-def _find_all(fractional, system, ranks, low, high, first, last, margin, periodic, half, index, shift, ends):
+def _find_all(x, system, inverse, origin, ranks, low, high, first, last, margin, periodic, half, index, shift, ends):
     me, count = ranks[0], 0
-    atoms = np.empty(fractional.shape[0], np.int64)
-    atoms = atoms[: near_surface(fractional, system, low[me], high[me], margin, atoms)]
+    atoms = np.empty(system.shape[0], np.int32)
+    atoms = atoms[: near_surface(x, system, inverse, origin, low[me], high[me], margin, atoms)]
     for k in range(ranks.shape[0]):
         r = ranks[k]
-        count = find(fractional, system, atoms, low[r], high[r], first[r], last[r], margin, periodic, k == 0 or (half and r > me),
-                     half, index, shift, count)
+        count = find(x, system, inverse, origin, atoms, low[r], high[r], first[r], last[r], margin, periodic,
+                     k == 0 or (half and r > me), half, index, shift, count)
         ends[k] = count
 
 
-def ghosts_for(fractional, system, bricks, ranks, margin, periodic, half=False, guess=1024):
+def ghosts_for(x, system, inverse, origin, bricks, ranks, margin, periodic, half=False, guess=1024):
     """What the ranks see of the atoms that the first of them owns, as `find` says: index (g,) int64 and shift (g, 3) int32, one
-    rank's after the other's up to ends (ranks,)."""
+    rank's after the other's up to ends (ranks,). x (≥ n, 3) Å, system (n,); inverse (S, 3, 3), origin (S, 3) of the cells."""
     ranks, ends = np.asarray(ranks, np.int64), np.empty(len(ranks), np.int64)
     while True:
         index, shift = np.empty(guess, np.int64), np.empty((guess, 3), np.int32)
-        _find_all(fractional, system, ranks, bricks.low, bricks.high, bricks.first, bricks.last, margin, periodic, half, index,
-                  shift, ends)
+        _find_all(x, system, inverse, origin, ranks, bricks.low, bricks.high, bricks.first, bricks.last, margin, periodic, half,
+                  index, shift, ends)
         if ends[-1] <= guess:
             return index[: ends[-1]], shift[: ends[-1]], ends
         guess = int(ends[-1])

@@ -73,11 +73,12 @@ def plan(state, reach, ranks, half=False):
     owner = bricks.owners(inside, system)
     margin = reach / heights
     looked = np.unique(np.linspace(0, ranks - 1, min(ranks, SAMPLE)).astype(int))
-    counts, every = np.empty((3, len(looked)), int), np.arange(n)
+    counts, every = np.empty((3, len(looked)), int), np.arange(n, dtype=np.int32)
+    cells = np.tile(np.eye(3), (state.n_systems, 1, 1)), np.zeros((state.n_systems, 3))  # places are in fractions already
     for k, r in enumerate(looked):
         index, shift = np.empty(len(every), np.int64), np.empty((len(every), 3), np.int32)
         while True:
-            found = find(inside, system, every, bricks.low[r], bricks.high[r], bricks.first[r], bricks.last[r], margin,
+            found = find(inside, system, *cells, every, bricks.low[r], bricks.high[r], bricks.first[r], bricks.last[r], margin,
                          state.periodic, False, half, index, shift, 0)
             if found <= len(index):
                 break

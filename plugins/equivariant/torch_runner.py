@@ -13,7 +13,7 @@ import torch
 from plugins.equivariant.description import Description
 from plugins.equivariant.models import build
 
-TILE = 24  # atoms, of compiled message passing: their edges then stay in the cache
+TILE = 24  # atoms that compiled functions take at a time: their edges then stay in the cache
 
 
 def pad_edges(edges, n, cutoff):
@@ -29,12 +29,22 @@ def pad_edges(edges, n, cutoff):
     return vectors, rows
 
 
-def _tiles(neighbours, n, all_rows):
-    """Atoms a … b − 1 at a time, the rows that they see, and their neighbours as places among the tile's own rows and these, the
-    place after the last for none. What an atom's edges need of memory is more than what its neighbours' features do."""
+def _cuts(n):
+    """[(a, b), ...]: atoms a … b − 1 at a time. An atom's edges need more memory than its neighbours' features do."""
     count = max(1, round(n / TILE))
-    for t in range(count):
-        a, b = t * n // count, (t + 1) * n // count
+    return [(t * n // count, (t + 1) * n // count) for t in range(count)]
+
+
+def _in_tiles(function, *arguments):
+    """What a compiled function of (n, ...) gives, called for some atoms at a time."""
+    parts = [function(*(x[a:b] for x in arguments)) for a, b in _cuts(len(arguments[0]))]
+    return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [torch.cat(x) for x in zip(*parts, strict=True)]
+
+
+def _tiles(neighbours, n, all_rows):
+    """For each of `_cuts`: a, b, the rows that its atoms see, and their neighbours as places among its own rows and these, the
+    place after the last for none."""
+    for a, b in _cuts(n):
         seen, index = torch.unique(neighbours[a:b], return_inverse=True)
         seen = seen[seen < all_rows]
         while len(seen) < 2:  # compiled code wants two at least
@@ -117,13 +127,16 @@ class TorchRunner:
     def _compiled(self, vectors, neighbours, species, around, halo, n, respond):
         """The same through compiled segments; a layer's product computes its forward pass anew."""
         run, centre, all_rows = self.packages, species[:n], len(species)
+
         def answer(*given):
             """What charges feel, as one more argument of the function that finds derivatives."""
-            return (self._tensor(respond(run["charges"](*given).double().numpy()), self.dtype),) if respond is not None else ()
+            if respond is None:
+                return ()
+            return (self._tensor(respond(_in_tiles(run["charges"], *given).double().numpy()), self.dtype),)
 
         if "whole" in run:
             self.read = vectors, centre, around
-            return run["whole"](vectors, centre, around, *answer(vectors, centre, around))
+            return _in_tiles(run["whole"], vectors, centre, around, *answer(vectors, centre, around))
         features, kept, layers = self.model.start(species), [], self.description.layers
         tiles = list(_tiles(neighbours, n, all_rows))
         edges = [(vectors[a:b], index, centre[a:b], around[a:b]) for a, b, _, index in tiles]
