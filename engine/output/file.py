@@ -48,9 +48,11 @@ class RunFile:
 
     def __init__(self, path):
         self.path, self.file, self.disk = Path(path), None, None
+        self._found = {}  # datasets that grow, by name: looking one up costs as much as writing to it
 
     def open(self, mode):
         """mode : "w" for a new file, "r+" to go on with one"""
+        self._found = {}
         try:
             self.disk = DiskFile(self.path, mode)
             self.file = h5py.File(self.disk, mode)
@@ -93,7 +95,10 @@ class RunFile:
     def grow(self, where, shape, dtype, unit=None, compress=False, piece=None):
         """Room for an entry of this shape in the dataset `where`, stored by at most `piece` rows at a time."""
         with writing(self.path):
-            if where not in self.file:
+            data = self._found.get(where)
+            if data is None and where in self.file:
+                data = self.file[where]
+            if data is None:
                 chunk = (min(shape[0], piece or shape[0]), *shape[1:]) if shape else ()
                 size = int(np.prod(chunk)) * np.dtype(dtype).itemsize
                 data = self.file.create_dataset(
@@ -102,12 +107,13 @@ class RunFile:
                 )
                 if unit:
                     data.attrs["unit"] = unit
-            self.file[where].resize(len(self.file[where]) + 1, axis=0)
+            self._found[where] = data
+            data.resize(len(data) + 1, axis=0)
 
     def fill(self, where, place, rows):
-        """Write `rows` into the last entry of a dataset, from its row `place` on."""
+        """Write `rows` into the entry that `grow` has made last, from its row `place` on."""
         with writing(self.path):
-            data = self.file[where]
+            data = self._found[where]
             if data.ndim == 1:
                 data[-1] = rows
             else:
@@ -157,6 +163,7 @@ class RunFile:
             raise self.disk.error
 
     def close(self):
+        self._found = {}
         if self.file is not None:
             with writing(self.path):
                 self.file.close()
