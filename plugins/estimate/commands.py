@@ -121,7 +121,8 @@ def _numbers(text, option, kind=int):
     try:
         numbers = [kind(float(part)) for part in text.split(",") if part.strip()]
     except (ValueError, OverflowError):
-        raise InputError(f"{option} {text}: must be {"whole " * (kind is int)}numbers such as 1000,10000") from None
+        what = "whole numbers such as 1000,10000" if kind is int else "numbers such as 1,1.5,2"
+        raise InputError(f"{option} {text}: must be {what}") from None
     if any(not 1 <= n < float("inf") for n in numbers):
         raise InputError(f"{option} {text}: must be 1 or more")
     return numbers
