@@ -48,7 +48,7 @@ class RunFile:
 
     def __init__(self, path):
         self.path, self.file, self.disk = Path(path), None, None
-        self._found = {}  # datasets that grow, by name: looking one up costs as much as writing to it
+        self._found = {}  # columns that grow, by name: looking one up costs as much as writing to it
 
     def open(self, mode):
         """mode : "w" for a new file, "r+" to go on with one"""
@@ -107,13 +107,14 @@ class RunFile:
                 )
                 if unit:
                     data.attrs["unit"] = unit
-            self._found[where] = data
+            if data.ndim == 1:  # others hold a cache of their own while they are open
+                self._found[where] = data
             data.resize(len(data) + 1, axis=0)
 
     def fill(self, where, place, rows):
-        """Write `rows` into the entry that `grow` has made last, from its row `place` on."""
+        """Write `rows` into the last entry of a dataset, from its row `place` on."""
         with writing(self.path):
-            data = self._found[where]
+            data = self._found.get(where) or self.file[where]
             if data.ndim == 1:
                 data[-1] = rows
             else:
