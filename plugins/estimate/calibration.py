@@ -50,7 +50,7 @@ from integrators.nve import NVE
 from plugins.estimate.clock import clock
 
 LATENCY, BANDWIDTH = 3e-6, 4e9  # s a message, bytes/s: shared memory, two ranks
-FORMAT = 4  # of what is kept
+FORMAT = 5  # of what is kept
 MESSAGES = 12  # a step: six faces, positions out and forces back
 
 
