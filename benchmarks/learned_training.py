@@ -1,10 +1,10 @@
 """A training step of one local model: ours, compiled whole, beside nequip-allegro's with `compile_mode: compile`.
 
-    python -m benchmarks.learned_training frames.xyz [--frames 2] [--theirs compile|eager|none] [--keep]
+    python -m benchmarks.learned_training frames.xyz [--frames 2] [--threads 1] [--theirs compile|eager|none] [--keep]
 
 Loss of energy and forces, its gradient and one Adam update on a batch of `--frames` frames (two or more: theirs runs
-eagerly, silently, for one), the same hyper-parameters, interleaved in one process on one thread. Times are of the
-processor, not of the clock, so a busy machine disturbs them little; the median counts. Needs an environment with
+eagerly, silently, for one), the same hyper-parameters, interleaved in one process. The median counts. On one thread
+times are of the processor, so that a busy machine disturbs them little; on several they are of the clock. Needs an environment with
 nequip and nequip-allegro.
 """
 
@@ -92,10 +92,12 @@ def main():
     parser.add_argument("file")
     parser.add_argument("--frames", type=int, default=2)
     parser.add_argument("--theirs", default="compile", choices=["compile", "eager", "none"])
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--keep", action="store_true", help="write the medians into the results")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
+    clock, kind = (time.process_time, "processor") if arguments.threads == 1 else (time.perf_counter, "clock")
     found = frames.read(frames.Source([arguments.file], frames=f":{arguments.frames}"))
     rows = {}
     for compiled in (True, False):
@@ -111,17 +113,18 @@ def main():
     times = {name: [] for name in rows}
     for _ in range(arguments.repeats):
         for name, take in rows.items():
-            start = time.process_time()
+            start = clock()
             take()
-            times[name].append(time.process_time() - start)
+            times[name].append(clock() - start)
     medians = {name: 1e3 * float(np.median(values)) for name, values in times.items()}
     first, *_ = medians.values()
     for name, value in medians.items():
-        print(f"{name}: {value:.1f} ms of processor time a step of {arguments.frames} frames; ratio {value / first:.1f}")
+        print(f"{name}: {value:.1f} ms of {kind} time a step of {arguments.frames} frames; ratio {value / first:.1f}")
     if arguments.keep:
         from benchmarks.learned_speed import keep
 
-        what = f"training step, {arguments.frames} frames of {len(found[0].symbols)} atoms ({Path(arguments.file).stem}), beside "
+        what = f"training step, {arguments.frames} frames of {len(found[0].symbols)} atoms ({Path(arguments.file).stem})"
+        what += ", beside " if arguments.threads == 1 else f", {arguments.threads} threads, beside "
         goals = {"nequip-allegro, compile": "8"}
         keep([{"what": what + name, "ours": first, "theirs": value, "goal": goals.get(name, ""),
                "command": "learned_training.py"} for name, value in list(medians.items())[1:]])

@@ -34,6 +34,7 @@ from plugins.equivariant.blocks import Network, harmonics, weighted_dot, weighte
 from plugins.equivariant.description import Description
 from plugins.equivariant.local import LocalModel
 from plugins.equivariant.packing import edges
+from plugins.equivariant.pieces import join
 
 
 class DielectricModel(LocalModel):
@@ -57,12 +58,12 @@ class DielectricModel(LocalModel):
                 nn.Parameter(0.3 * torch.randn(len(d.species), d.channels * d.l_max, dtype=dtype)) for _ in range(d.layers))
 
     def field_environment(self, field, centre, k):
-        """(A, channels, dim) what the field adds to the environment of layer k."""
+        """(A, dim, channels) what the field adds to the environment of layer k."""
         d = self.description
         y = harmonics(field / self.field_scale, d.l_max)
-        w = self.field_weights[k][centre].view(-1, d.l_max, d.channels).transpose(1, 2)  # (A, channels, l)
+        w = self.field_weights[k][centre].view(-1, d.l_max, d.channels)
         degrees = torch.repeat_interleave(torch.arange(d.l_max), 2 * torch.arange(1, d.l_max + 1) + 1)
-        return nn.functional.pad(w[:, :, degrees] * y[:, None, 1:], (1, 0))
+        return nn.functional.pad(w[:, degrees] * y[:, 1:, None], (0, 0, 1, 0))
 
     def edges(self, vectors, centre, neighbour, field, neighbours):
         """Unit vectors (A, N, 3) and the readout (A, N, 1 or 4)."""
@@ -83,9 +84,9 @@ class DielectricModel(LocalModel):
             environments.append(environment)
             vector = self.operator(environments, coefficients, k)
             found = seen.pack(weighted_dot(initial, y, vector, d.l_max, d.channels))
-            scalars, weights = self.split(latent(torch.cat(track_scalars + [found], -1)))
+            scalars, weights = self.split(latent(join(*track_scalars, found)))
             track_scalars.append(scalars)
-        return seen.spread(unit), seen.spread(self.readout(torch.cat(track_scalars, -1)))
+        return seen.spread(unit), seen.spread(self.readout(join(*track_scalars)))
 
     def forward(self, vectors, centre, neighbour, field, neighbours=None):
         """(A, N, 3) Å, (A,) and (A, N) species, (A, 3) V/Å -> eV without the species' shifts, e·Å, e·Å²/V; neighbours: as in

@@ -13,6 +13,7 @@ from torch import nn
 
 from plugins.equivariant.angular import raising
 from plugins.equivariant.description import CHARGE
+from plugins.equivariant.pieces import cut
 
 
 class Linear(nn.Module):
@@ -97,20 +98,18 @@ class Latent(nn.Module):
         return CHARGE * found + self.base[species]
 
 
-def by_degree(l_max):
-    """The slices of the harmonics that belong to l = 0, 1, ..."""
-    return [slice(l * l, (l + 1) * (l + 1)) for l in range(l_max + 1)]
+def degrees(l_max):
+    """How many harmonics there are of l = 0, 1, ..."""
+    return [2 * l + 1 for l in range(l_max + 1)]
 
 
 def weighted_sum(weights, y, l_max, channels):
-    """Σ_n w_l(n) Y_l(n): weights (A, N, channels·(l_max+1)) by degree, y (A, N, dim) -> (A, channels, dim), 0e+1o+..."""
-    return torch.cat([weights[..., l * channels:(l + 1) * channels].transpose(1, 2) @ y[..., s]
-                      for l, s in enumerate(by_degree(l_max))], -1)
+    """Σ_n w_l(n) Y_l(n): weights (A, N, channels·(l_max+1)) by degree, y (A, N, dim) -> (A, dim, channels), 0e+1o+..."""
+    of_degrees = zip(cut(y, degrees(l_max)), cut(weights, [channels] * (l_max + 1)))
+    return torch.cat([y.transpose(1, 2) @ w for y, w in of_degrees], 1)
 
 
 def weighted_dot(weights, y, vector, l_max, channels):
-    """Σ_i w_l(i) Y_i n_i on each edge: vector (A, channels, dim) of the centre -> (A, N, channels) scalars."""
-    out = 0
-    for l, s in enumerate(by_degree(l_max)):
-        out = out + weights[..., l * channels:(l + 1) * channels] * (y[..., s] @ vector[..., s].transpose(1, 2))
-    return out
+    """Σ_i w_l(i) Y_i n_i on each edge: vector (A, dim, channels) of the centre -> (A, N, channels) scalars."""
+    of_degrees = zip(cut(weights, [channels] * (l_max + 1)), cut(y, degrees(l_max)), vector.split(degrees(l_max), 1))
+    return sum(w * (y @ n) for w, y, n in of_degrees)

@@ -4,7 +4,7 @@
 |---|---|
 | x_ij = MLP(B(r_ij) ⊙ t(Z_i, Z_j)) | ``embedded``, (A, N, features) 0e |
 | V⁰_ij = w⁰_l Y_l(r̂_ij) | ``initial`` weights, (A, N, channels·(l_max+1)) |
-| A_i = Σ_j w_l Y_l / √n | ``environment``, (A, channels, dim) 0e+1o+2e+... |
+| A_i = Σ_j w_l Y_l / √n | ``environment``, (A, dim, channels) 0e+1o+2e+... |
 | n_k, with scalar_k(ij) = V⁰_ij · n_k | ``track.layers`` and ``operator`` |
 | E_i = σ(Z_i) Σ_j MLP(all scalars) / √(2n) + µ(Z_i) | ``forward`` (without µ, which is added in float64) |
 | q_i, likewise, from a second column of that MLP | ``blocks.Latent`` |
@@ -25,6 +25,7 @@ from plugins.equivariant import track
 from plugins.equivariant.blocks import Latent, Linear, Network, PairEmbedding, harmonics, weighted_dot, weighted_sum
 from plugins.equivariant.description import Description
 from plugins.equivariant.packing import edges
+from plugins.equivariant.pieces import cut, join
 
 
 class TensorProduct(nn.Module):
@@ -67,16 +68,16 @@ class LocalModel(nn.Module):
         self.shifts = self.shifts.double()
 
     def operator(self, environments, coefficients, k):
-        """(A, channels, dim) n_k from the environments 1 ... k+1 of the centre atoms."""
+        """(A, dim, channels) n_k from the environments 1 ... k+1 of the centre atoms."""
         def contract(t, environment):  # (u, i, j, m) with A_j -> (u, A, i, m)
             u, i, j, m = t.shape
-            flat = environment.transpose(0, 1) @ t.permute(0, 2, 1, 3).reshape(u, j, i * m)
+            flat = environment.permute(2, 0, 1) @ t.permute(0, 2, 1, 3).reshape(u, j, i * m)
             return flat.view(u, -1, i, m)
 
         vector = contract(coefficients[k][..., :1], environments[k])
         for step in range(k - 1, -1, -1):
             vector = contract(coefficients[step], environments[step]) @ vector
-        return vector.squeeze(-1).transpose(0, 1)
+        return vector.squeeze(-1).permute(1, 2, 0)
 
     def forward(self, vectors, centre, neighbour, neighbours=None):
         """(A, N, 3) Å, (A,) and (A, N) species -> (A,) eV without the species' shifts; padding: |vector| > cutoff.
@@ -98,13 +99,15 @@ class LocalModel(nn.Module):
             environments.append(weighted_sum(seen.spread(weights), y, d.l_max, d.channels) / math.sqrt(d.neighbors))
             vector = self.operator(environments, coefficients, k)
             found = seen.pack(weighted_dot(initial, y, vector, d.l_max, d.channels))
-            scalars, weights = self.split(latent(torch.cat(track_scalars + [found], -1)))
+            scalars, weights = self.split(latent(join(*track_scalars, found)))
             track_scalars.append(scalars)
-        found = seen.spread(self.readout(torch.cat(track_scalars, -1)))
+        found = seen.spread(self.readout(join(*track_scalars)))
         energy = found[..., 0].sum(1) * self.scales[centre] / math.sqrt(2 * d.neighbors)
         if not d.charges:
             return energy
         return energy, self.latent(found[..., 1].sum(1) / math.sqrt(2 * d.neighbors), centre)
 
     def split(self, x):
-        return x[..., :self.description.features], x[..., self.description.features:]
+        """(..., features) scalars, and the weights of the next environment, if there are any."""
+        features = self.description.features
+        return cut(x, [features, x.shape[-1] - features]) if x.shape[-1] > features else (x, None)

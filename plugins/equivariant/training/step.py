@@ -10,6 +10,7 @@ from torch.func import grad_and_value
 
 from plugins.equivariant.derivatives import evaluate
 from plugins.equivariant.packing import room_for
+from plugins.equivariant.training.products import by_onednn
 
 
 def losses(model, parameters, stress: bool, batch):
@@ -79,6 +80,7 @@ class Step:
         self._wanted = False
         try:
             graph = make_fx(self._plain)(parameters, *batch)
+            by_onednn(graph)
             candidate = torch.compile(graph, dynamic=False)
             candidate(parameters, *batch)
             self._compiled, self.note = candidate, "compiled"
