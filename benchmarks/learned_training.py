@@ -4,8 +4,8 @@
 
 Loss of energy and forces, its gradient and one Adam update on a batch of `--frames` frames (two or more: theirs runs
 eagerly, silently, for one), the same hyper-parameters, interleaved in one process. The median counts. On one thread
-times are of the processor, so that a busy machine disturbs them little; on several they are of the clock. Needs an environment with
-nequip and nequip-allegro.
+times are of the processor, so that a busy machine disturbs them little; on several they are of the clock. Needs an
+environment with nequip and nequip-allegro.
 """
 
 import argparse

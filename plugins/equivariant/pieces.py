@@ -1,7 +1,7 @@
 """Cutting the last dimension into pieces and joining pieces, each the transpose of the other.
 
-Slices and `torch.cat` compute the same, but the derivative of a slice is a whole array of zeros with the slice in it: those of all
-pieces are written, read and added up again, twice in a training step, which differentiates twice.
+Slices and `torch.cat` compute the same, but the derivative of a slice is a whole array of zeros with the slice in it: those of
+all pieces are written, read and added up again, twice in a training step, which differentiates twice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Products of tall matrices (edges) by small ones (weights), the most of a training step, by oneDNN instead of BLAS.
 
-PyTorch's BLAS on x86 is MKL, which keeps to its AVX2 code on AMD's processors: 80-90 GFLOP/s in float32 on one core of an EPYC 9005 where
-oneDNN, also part of PyTorch, reaches 160-200. The other shapes stay, since they gain nothing.
+PyTorch's BLAS on x86 is MKL, which keeps to its AVX2 code on AMD's processors: 80-90 GFLOP/s in float32 on one core of an
+EPYC of 2025, where oneDNN, also part of PyTorch, reaches 160-200. The other shapes stay, since they gain nothing.
 """
 
 from __future__ import annotations
