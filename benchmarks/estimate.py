@@ -1,10 +1,12 @@
 """`engine estimate` against ten runs: models, ensembles and sizes that the calibration did not measure.
 
-    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python -m benchmarks.estimate
+    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python -m benchmarks.estimate [--rounds 3]
 
 Every calibration and every run is a process of its own, as they are for a person, since a process remembers its largest
 memory. With one thread, times are the process's own, so other work on the machine disturbs them only through shared caches.
-A run is `engine run`'s: output and rebuilds included; its second half counts, when all kernels are loaded.
+A run is `engine run`'s: output and rebuilds included; its second half counts, when all kernels are loaded. Machines change their
+speed from minute to minute, by more than is asked of an estimate: calibrations and runs take turns, the median of each counts,
+and how far the rounds of one run are apart is printed beside the error.
 """
 
 import json
@@ -84,20 +86,26 @@ def elsewhere(task, **arguments):
 
 
 def main():
-    if len(sys.argv) > 1:
+    if sys.argv[1:2] and sys.argv[1] != "--rounds":
         print(json.dumps({"predicted": predicted, "measured": measured}[sys.argv[1]](**json.loads(sys.argv[2]))))
         return
+    rounds = int(sys.argv[2]) if sys.argv[1:2] == ["--rounds"] else 3
     errors = []
     for name, (case, repeats) in CASES.items():
         elsewhere("measured", case=case, repeat=min(repeats), seconds=1.0)  # compiles what a first run does
-        guesses = elsewhere("predicted", case=case, repeats=repeats)
-        for r in repeats:
-            guess = guesses[str(r)]
-            seconds, memory, atoms = elsewhere("measured", case=case, repeat=r, seconds=guess[0])
+        guesses, runs = [], []
+        for _ in range(rounds):
+            guesses.append(elsewhere("predicted", case=case, repeats=repeats))
+            runs.append([elsewhere("measured", case=case, repeat=r, seconds=guesses[0][str(r)][0]) for r in repeats])
+        for k, r in enumerate(repeats):
+            guess = np.median([g[str(r)] for g in guesses], axis=0)
+            rows = np.array([run[k] for run in runs])
+            seconds, memory, atoms = np.median(rows, axis=0)
             errors.append([guess[0] / seconds - 1, guess[1] / memory - 1])
-            print(f"{name:33s} {atoms:7d} atoms: {1e3 * guess[0]:8.3f} ms predicted, {1e3 * seconds:8.3f} measured "
-                  f"({100 * errors[-1][0]:+.0f} %); {guess[1] / 1e6:6.0f} MB predicted, {memory / 1e6:6.0f} measured "
-                  f"({100 * errors[-1][1]:+.1f} %)", flush=True)
+            apart = rows[:, 0].max() / rows[:, 0].min() - 1
+            print(f"{name:33s} {atoms:7.0f} atoms: {1e3 * guess[0]:8.3f} ms predicted, {1e3 * seconds:8.3f} measured "
+                  f"({100 * errors[-1][0]:+.0f} %, rounds {100 * apart:.0f} % apart); {guess[1] / 1e6:6.0f} MB predicted, "
+                  f"{memory / 1e6:6.0f} measured ({100 * errors[-1][1]:+.1f} %)", flush=True)
     for what, column in zip(("speed", "memory"), np.array(errors).T):
         print(f"{what}: largest error {100 * np.abs(column).max():.0f} %, rms {100 * np.sqrt((column**2).mean()):.0f} %")
 

@@ -25,6 +25,8 @@ from engine.output.thermo import ThermoTable
 from engine.parallel import share_cores, world
 from engine.simulation import Simulation
 
+H5MD = (".h5md", ".h5")
+
 
 class Run:
     """One input file's run.
@@ -136,23 +138,28 @@ class Run:
         has started, so that a mistake in the input leaves those of an earlier run as they are."""
         given, sim, first = self.input.output, self.simulation, self.comm.rank == 0
         self._described = json.dumps(self.described(), default=str, ensure_ascii=False)  # before writers join the hooks
-        h5 = self.base.suffix in (".h5md", ".h5")
-        self.file = RunFile(self.base) if first and h5 else None
+        self.file = run_file(self.base) if first else None
         self.screen = Screen(sum(s.steps for s in self.stages), self.comm.sum(sim.state.n), quiet or not first)
         self.watch = watch.Watch(watch.seconds(self.input.run.max_time) if self.input.run.max_time else None)
-        hooks = [ThermoTable(given.thermo, given.columns, self.file, self.base.with_suffix(".thermo.txt") if first else None,
-                             self.screen.say, writes=first)]
-        if given.trajectory:
-            if h5:
-                hooks.append(H5MDWriter(given.trajectory, self.file, given.fields))
-            else:
-                hooks.append(ExtXYZWriter(given.trajectory, self.base, writes=first))
+        hooks = self.writers(self.base, self.file, self.screen.say, first)
         observers = sim.hooks
         for hook in observers:
             hook.file = self.file
         self.checkpoint = checkpoint.Checkpoint(given.checkpoint, self.base, self.resolved())
         opening = _Opening(self if fresh and first else None)
         sim.hooks = [opening, *hooks, *observers, self.checkpoint, self.screen, self.watch]
+
+    def writers(self, base, file, show=None, first=True):
+        """The hooks that write thermo table and trajectory; base : path of the trajectory;  file : its `run_file`;  first : on
+        the first rank, which has the files."""
+        given = self.input.output
+        hooks = [ThermoTable(given.thermo, given.columns, file, base.with_suffix(".thermo.txt") if first else None, show,
+                             writes=first)]
+        if given.trajectory and base.suffix in H5MD:
+            hooks.append(H5MDWriter(given.trajectory, file, given.fields))
+        elif given.trajectory:
+            hooks.append(ExtXYZWriter(given.trajectory, base, writes=first))
+        return hooks
 
     def create(self):
         """Start new files in the place of whatever is there."""
@@ -237,6 +244,11 @@ class Run:
             if self.screen.bar is not None:
                 self.screen.bar.stop()
         return sim.stop_reason
+
+
+def run_file(path):
+    """The file of a run that writes to this path, not yet open; None for those that have none of HDF5."""
+    return RunFile(path) if path.suffix in H5MD else None
 
 
 def _table(part, kind=None):

@@ -105,6 +105,7 @@ class TrainDielectric(Stage):
             raise InputError(f"{out}: there is no checkpoint (state.pt) to go on from")
         with screen.progress(self.epochs) as move:
             run.run(screen.say, held[::3], move)
+        run.draw()
         found = training.errors(training.load(out), held)
         (out / "errors.json").write_text(json.dumps(found, indent=1))
         screen.say("mean absolute errors on the frames held out: " +

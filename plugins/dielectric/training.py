@@ -35,6 +35,7 @@ from plugins.equivariant import folder, graphs
 from plugins.equivariant.description import Description
 from plugins.equivariant.packing import room_for
 from plugins.equivariant.training.muon import Muon
+from plugins.equivariant.training.report import curves, pyplot
 from plugins.equivariant.training.step import Step
 
 WEIGHTS = {"energy": 0.3, "forces": 1.0, "stress": 0.1, "polarization": 0.3, "born_charges": 1.0, "polarizability": 0.1}
@@ -303,6 +304,17 @@ class Training:
             if new:
                 writer.writerow(["epoch", "seconds", "loss", *UNITS])
             writer.writerow([self.epoch, round(seconds), loss, *(found.get(name, "") for name in UNITS)])
+
+    def draw(self):
+        """learning.png from all that learning.csv tells, earlier parts of the training included."""
+        with open(self.out / "learning.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        panels = []
+        for name, unit in [("loss", "training"), *UNITS.items()]:
+            if known := [(int(row["epoch"]), float(row[name])) for row in rows if row[name]]:
+                panels.append((f"{name} ({unit})", *zip(*known)))
+        if pyplot():
+            curves(self.out / "learning.png", panels)
 
     def save(self):
         self.out.mkdir(parents=True, exist_ok=True)

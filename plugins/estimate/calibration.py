@@ -4,7 +4,7 @@ arXiv 2503.09814, section iv, which has people do this by hand).
 A few sizes of the wanted matter run for a second each, from a few atoms to what no longer fits into caches. The time of a
 step is then
 
-    step(n) = a + b n + s n^(2/3) + p √(ln n) (u + v n),    step(n, R ranks) = step(n/R) + messages
+    step(n) = a + b n + s n^(2/3) + p √(ln n) (u + v n) + w + f n,    step(n, R ranks) = step(n/R) + messages
 
 | symbol | meaning |
 |---|---|
@@ -13,6 +13,7 @@ step is then
 | s | time for each atom at the surface: ghosts |
 | p √(ln n) | share of steps that rebuild lists: the fastest of n atoms decides, and Gaussians of n have that maximum |
 | u, v | time of a rebuild, and for each atom in it |
+| w, f | time of rows and frames, spread over the steps between them: of each step, and for each atom of all ranks |
 | messages | six a step each way, with the latency and bandwidth of shared memory between ranks |
 
 n/R atoms on one rank cost what a brick of their own does, ghosts included. Between measured sizes what was measured counts,
@@ -29,7 +30,9 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import warnings
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,7 +53,7 @@ from integrators.nve import NVE
 from plugins.estimate.clock import clock
 
 LATENCY, BANDWIDTH = 3e-6, 4e9  # s a message, bytes/s: shared memory, two ranks
-FORMAT = 5  # of what is kept
+FORMAT = 6  # of what is kept
 MESSAGES = 12  # a step: six faces, positions out and forces back
 
 
@@ -68,6 +71,8 @@ class Calibration:
     p: float
     u: float
     v: float
+    w: float
+    f: float
     ghosts: float  # Å a side that a brick grows by (cutoff and skin)
     density: float  # atoms/Å³
     threads: int
@@ -76,6 +81,7 @@ class Calibration:
         """Seconds a step for `atoms` spread over `ranks`."""
         own = atoms / ranks
         seconds = self._alone(own) + self.p * np.log(max(own, 2)) ** 0.5 * (self.u + self.v * own)
+        seconds += self.w + self.f * atoms
         if ranks > 1:
             side = (own / self.density) ** (1 / 3)
             shell = ((side + 2 * self.ghosts) ** 3 - side**3) * self.density
@@ -111,17 +117,18 @@ class Calibration:
         return float(np.interp(n, self.sizes, self.seconds))
 
 
-def calibrate(potentials, atoms, integrator, seconds=1.0, largest=None, temperature=300.0, **options):
+def calibrate(potentials, atoms, integrator, seconds=1.0, largest=None, temperature=300.0, writers=None, **options):
     """Measure {name: potential} on replicas of ASE `atoms`, a periodic piece of the wanted matter, velocities at `temperature`.
 
     integrator : a function that makes one;  largest : most atoms; by default such that a step takes about a tenth of
-    `seconds`;  options : of the simulation; with several levels, a step is the outermost one
+    `seconds`;  writers : a context with the hooks that write output;  options : of the simulation; with several levels, a step
+    is the outermost one
     """
     from threadpoolctl import threadpool_info
 
     if not atoms.pbc.all():
         raise InputError("a calibration replicates the structure, which needs three periodic directions")
-    sizes, plain, rebuilds, memory, sim = [], [], [], [], None
+    sizes, plain, rebuilds, outputs, memory, sim = [], [], [], [], [], None
     for factor in _factors():
         n = len(atoms) * int(np.prod(factor))
         if sizes and ((largest and n > largest) or plain[-1] * n / sizes[-1] > 0.1 * seconds or n > 300_000):
@@ -134,6 +141,7 @@ def calibrate(potentials, atoms, integrator, seconds=1.0, largest=None, temperat
         sim = Simulation(state, potentials, integrator(), **options)
         found = step_seconds(sim, seconds)
         plain.append(found.plain), rebuilds.append(found)
+        outputs.append(output_seconds(sim, writers, seconds) if writers else 0.0)
         sizes.append(n)
         memory.append(peak())
         reach = sim.domain.cutoff + sim.domain.skin
@@ -141,10 +149,11 @@ def calibrate(potentials, atoms, integrator, seconds=1.0, largest=None, temperat
     half = len(sizes) // 2  # of the upper half: below it, libraries are most of the memory
     c = (memory[-1] - memory[half]) / (sizes[-1] - sizes[half]) if half < len(sizes) - 1 else 0.0
     u, v = _least_squares(sizes, [max(r.rebuild, 1e-7) for r in rebuilds], (0, 1))
+    w, f = _least_squares(sizes, [max(t, 1e-9) for t in outputs], (0, 1))
     p = sum(r.rebuilds for r in rebuilds) / sum(r.steps * np.log(max(n, 2)) ** 0.5 for r, n in zip(rebuilds, sizes, strict=True))
     density = len(atoms) / atoms.get_volume()
     threads = max([info["num_threads"] for info in threadpool_info()], default=1)
-    return Calibration(sizes, plain, memory, a, b, s, c, float(p), u, v, reach, float(density), threads)
+    return Calibration(sizes, plain, memory, a, b, s, c, float(p), u, v, w, f, reach, float(density), threads)
 
 
 def _factors():
@@ -184,6 +193,28 @@ def step_seconds(sim, seconds):
     usual = float(np.median(plain))
     rebuild = float(fresh.mean()) - usual if 4 <= len(fresh) < len(times) else _rebuild_seconds(sim)
     return Timing(usual, max(rebuild, 0.0), len(fresh), len(times))
+
+
+def output_seconds(sim, writers, seconds, most=5):
+    """What a step spends on rows and frames, on average: what they have computed and what writing takes. At least one of each
+    is written after the first, which makes the file, and then up to `most` within `seconds`."""
+    total = 0.0
+    with writers() as hooks:
+        for hook in hooks:
+            hook.start(sim)
+            sim.forces.all_levels(hook.needs)
+            hook.write(sim)
+            times = []
+            while not times or len(times) < most and sum(times) < seconds / len(hooks):
+                begin = clock()
+                sim.forces.all_levels(hook.needs)
+                asked = clock()
+                sim.forces.all_levels()
+                plain = clock()
+                hook.write(sim)
+                times.append(max(2 * asked - begin - plain, 0.0) + clock() - plain)
+            total += float(np.median(times)) / hook.every
+    return total
 
 
 def _rebuild_seconds(sim):
@@ -291,7 +322,7 @@ class _Wanted:
                 self.timestep *= self.every[-1] / self.every[0]
         self.temperature = _temperature(job, stage)
         moving = repr(stage.integrator) if stage is not None else ""
-        tables = [job.input.named_potentials(), self.levels, self.every, moving, self.temperature]
+        tables = [job.input.named_potentials(), self.levels, self.every, moving, self.temperature, job.input.output.model_dump()]
         self.name = key(tables, self.atoms, self.timestep)
 
     def calibrate(self, seconds, largest=None):
@@ -307,8 +338,23 @@ class _Wanted:
         piece = _thick(self.atoms, max(cutoff, 5.0))
         with warnings.catch_warnings():  # of outer steps past resonance, which the run itself gives
             warnings.simplefilter("ignore")
-            return calibrate(potentials, piece, self.integrator, seconds, largest or None, temperature=self.temperature,
-                             skin=job.input.run.skin, precision=job.input.run.precision, levels=self.levels, every=self.every)
+            return calibrate(potentials, piece, self.integrator, seconds, largest, temperature=self.temperature,
+                             writers=self.writers, skin=job.input.run.skin, precision=job.input.run.precision,
+                             levels=self.levels, every=self.every)
+
+
+    @contextmanager
+    def writers(self):
+        """The hooks that write what the input asks for, into a folder that vanishes."""
+        from engine.run import run_file
+
+        with tempfile.TemporaryDirectory() as folder:
+            base = Path(folder) / self.job.base.name
+            if file := run_file(base):
+                file.open("w")
+            yield self.job.writers(base, file)
+            if file:
+                file.close()
 
 
 def smallest_bytes(raw, folder):

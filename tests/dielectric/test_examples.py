@@ -36,6 +36,7 @@ def trained(example, data, folder):
     table.update(data=[str(folder / "few.xyz")], epochs=1, compile=False, model={**table["model"], **small})
     found = stages.make(table, 0, str(folder)).train(quiet=True)
     assert set(found) >= {"energy", "forces", "polarization", "born_charges"} and (folder / "model/errors.json").exists()
+    assert (folder / "model/learning.png").stat().st_size > 1000
 
 
 def run(path, steps, backend="auto", **changes):

@@ -28,7 +28,8 @@ def line(a=1e-3, b=1e-6, **more):
     sizes = [100, 1000, 10_000]
     seconds, memory = [a + b * n for n in sizes], [10**8 + 1000 * n for n in sizes]
     rebuilds = more.get("rebuilds", (0.0, 0.0, 0.0))
-    return calibration.Calibration(sizes, seconds, memory, a, b, 0.0, 1e3, *rebuilds, 7.0, 0.08, 1)
+    output = more.get("output", (0.0, 0.0))
+    return calibration.Calibration(sizes, seconds, memory, a, b, 0.0, 1e3, *rebuilds, *output, 7.0, 0.08, 1)
 
 
 def test_arithmetic_of_a_prediction():
@@ -40,6 +41,7 @@ def test_arithmetic_of_a_prediction():
     assert c.memory(10**6) == pytest.approx(1.1e9)
     again = line(rebuilds=(0.02, 1e-4, 1e-6))  # 2 % of the steps times √(ln n) rebuild for 0.1 ms and 1 µs an atom
     assert again.step(1000) == pytest.approx(2e-3 + 0.02 * np.log(1000) ** 0.5 * 1.1e-3)
+    assert line(output=(1e-4, 1e-7)).step(1000, 2) == pytest.approx(c.step(1000, 2) + 2e-4)  # atoms of all ranks
     assert c.step(10**6) / c.step(10**6, 4) == pytest.approx(4, rel=0.02)
     assert c.step(1000, 100) > c.step(10)  # messages
     assert c.limit(100).startswith("overhead")
@@ -71,6 +73,24 @@ def test_rebuilds_are_told_apart():
     found = calibration.step_seconds(sim, 0.2)
     assert found.steps > 20 and 0.02 < found.rebuilds / found.steps < 0.8
     assert found.rebuild > 0.2 * found.plain and found.mean > found.plain
+
+
+@pytest.mark.parametrize("file", ["run.h5md", "run.xyz"])
+def test_rows_and_frames_are_counted(file):
+    """What they take, over the steps between them; files are written where they are soon gone."""
+    def seconds(thermo, trajectory):
+        raw = {"system": {"crystal": {"structure": "fcc", "species": "Ar", "a": 5.3}, "replicate": [3, 3, 3]},
+               "potential": {"kind": "lj", "epsilon": 0.0104, "sigma": 3.4, "cutoff": 6.0},
+               "stage": [{"steps": 1, "integrator": "nve", "timestep": 4.0}],
+               "output": {"file": file, "thermo": thermo, "trajectory": trajectory}}
+        job = Run(raw)
+        return calibration.output_seconds(job.build(), calibration._Wanted(job).writers, 1.0)
+
+    seconds(1, 1)  # compiles
+    rows, both = seconds(10, False), seconds(10, 20)
+    assert 1e-6 < rows < both
+    assert seconds(100, False) == pytest.approx(rows / 10, rel=0.7)
+    assert not Path(file).exists()
 
 
 def test_a_calibration_is_kept(tmp_path, monkeypatch):

@@ -28,36 +28,47 @@ def write(folder, errors: dict, state: dict, notes: list[str]):
     (folder / "report.txt").write_text(text)
     summary = {part: found.as_dict() for part, found in errors.items()}
     (folder / "report.json").write_text(json.dumps({"errors": summary, "history": state["history"], "notes": notes}, indent=1))
-    try:
-        import matplotlib
-    except ImportError:
+    if not pyplot():
         return text + "no figures: matplotlib is not installed\n"
-    matplotlib.use("Agg")
-    _curves(folder / "learning.png", state["history"])
+    history = state["history"]
+    epochs = [h["epoch"] + 1 for h in history]
+    panels = [("training loss", epochs, [h["loss"] for h in history])]
+    for name, (unit, factor) in UNITS.items():
+        if history and name in history[0]:
+            panels.append((f"validation MAE, {name} ({unit})", epochs, [factor * h[name] for h in history]))
+    curves(folder / "learning.png", panels)
     _parity(folder / "parity.png", errors)
     return text
 
 
-def _curves(path, history):
-    import matplotlib.pyplot as plt
+def pyplot():
+    """matplotlib.pyplot, drawing into files; None where it is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        return None
+    matplotlib.use("Agg")
+    import matplotlib.pyplot
 
-    names = [n for n in ("energy", "forces", "stress") if history and n in history[0]]
-    figure, axes = plt.subplots(1, 1 + len(names), figsize=(4 * (1 + len(names)), 3.2), layout="constrained")
-    axes = np.atleast_1d(axes)
-    epochs = [h["epoch"] + 1 for h in history]
-    axes[0].semilogy(epochs, [h["loss"] for h in history])
-    axes[0].set(xlabel="epoch", ylabel="training loss")
-    for axis, name in zip(axes[1:], names):
-        unit, factor = UNITS[name]
-        axis.semilogy(epochs, [factor * h[name] for h in history])
-        axis.set(xlabel="epoch", ylabel=f"validation MAE, {name} ({unit})")
+    return matplotlib.pyplot
+
+
+def curves(path, panels, width=4):
+    """Learning curves, each in a panel of its own: (what, epochs, values)."""
+    plt, rows = pyplot(), -(-len(panels) // width)
+    columns = min(width, len(panels))
+    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), layout="constrained", squeeze=False)
+    for axis, (what, epochs, values) in zip(axes.flat, panels):
+        axis.semilogy(epochs, values)
+        axis.set(xlabel="epoch", ylabel=what)
+    for axis in axes.flat[len(panels):]:
+        axis.set_visible(False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
 def _parity(path, errors):
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     parts = [p for p in ("test", "validation", "train") if p in errors and errors[p].pairs]
     if not parts:
         return
