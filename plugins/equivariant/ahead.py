@@ -34,7 +34,7 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-10}  # of the largest number, compil
 
 def machine() -> dict:
     """What native code depends on; "form" : how the functions are written, to be counted up where that changes."""
-    return {"form": 2, "torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads(),
+    return {"form": 3, "torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads(),
             "processor": torch.backends.cpu.get_cpu_capability(), "device": "cpu"}
 
 
@@ -120,13 +120,13 @@ def examples(model, atoms=None, neighbours=None, ghosts=None, seed=0):
     for k in range(d.layers):
         layer = model.interactions[k]
         size = [sum(2 * l + 1 for l, _ in irreps) for irreps in (layer.irreps_in, layer.irreps_out)]
-        owned, others = (torch.tensor(rng.normal(size=(count, d.channels, size[0])), dtype=dtype)
+        owned, others = (torch.tensor(rng.normal(size=(count, size[0], d.channels)), dtype=dtype)
                          for count in (atoms, ghosts))
-        g = torch.tensor(rng.normal(size=(atoms, d.channels, size[1])), dtype=dtype)
+        g = torch.tensor(rng.normal(size=(atoms, size[1], d.channels)), dtype=dtype)
         common, axes = (owned, others, vectors, rows, species, around), ({0: a}, {0: h}, edge, edge, {0: a}, edge)
         out[f"forward{k}"] = common, axes
         out[f"product{k}"] = (*common, g), (*axes, {0: a})
-    last = torch.tensor(rng.normal(size=(atoms, d.channels, 1)), dtype=dtype)
+    last = torch.tensor(rng.normal(size=(atoms, 1, d.channels)), dtype=dtype)
     return out | _with_charges(d, "finish", (last, species), ({0: a}, {0: a}), atoms, rng, a)
 
 

@@ -2,13 +2,13 @@
 
 | symbol | name |
 |---|---|
-| h⁰_i = embedding of Z_i | ``start``, (A, channels, 1) 0e |
+| h⁰_i = embedding of Z_i | ``start``, (A, 1, channels) 0e |
 | m_i = Σ_j R(r_ij) ⊙ (h_j ⊗ Y(r̂_ij)) / √n | ``Interaction.messages``, paths as in the paper's eq. 7 |
 | h' = gate(W m + W_Z h) | ``Interaction.forward``, W_Z one matrix for each species (self-connection); silu, and tanh for 0o |
 | E_i = σ(Z_i) W₂ W₁ h_i + µ(Z_i) | ``finish`` (without µ) |
 | q_i, from a second column of W₂ | ``blocks.Latent`` |
 
-Features are (atoms, channels, Σ(2l+1)), irreps one after the other, all of the same multiplicity. Between layers a
+Features are (atoms, Σ(2l+1), channels), irreps one after the other, all of the same multiplicity. Between layers a
 centre needs the features of its neighbours: the model is written as segments (`start`, one for each layer, `finish`)
 so that an engine can exchange features of ghosts between them.
 """
@@ -21,22 +21,15 @@ import torch
 from torch import nn
 
 from plugins.equivariant.angular import wigner_3j
-from plugins.equivariant.blocks import Latent, Linear, Network, bessel, envelope, harmonics
+from plugins.equivariant.blocks import Latent, Linear, Network, bessel, degrees, envelope, harmonics
 from plugins.equivariant.description import Description
+from plugins.equivariant.pieces import cut, join
 
 SILU_GAIN, TANH_GAIN = 1.6765, 1.5925  # 1/√<f(x)²> for a normal x
 
 
 def dims(irreps):
     return [2 * l + 1 for l, _ in irreps]
-
-
-def slices(irreps):
-    out, start = [], 0
-    for d in dims(irreps):
-        out.append(slice(start, start + d))
-        start += d
-    return out
 
 
 def irreps_of_layers(l_max, parity, layers):
@@ -51,7 +44,7 @@ def irreps_of_layers(l_max, parity, layers):
 
 
 class Interaction(nn.Module):
-    """(rows, channels, dim_in) features of all atoms -> (A, channels, dim_out) of the centres."""
+    """(rows, dim_in, channels) features of all atoms -> (A, dim_out, channels) of the centres."""
 
     def __init__(self, d: Description, irreps_in, irreps_out):
         super().__init__()
@@ -77,62 +70,55 @@ class Interaction(nn.Module):
                 -math.sqrt(3), math.sqrt(3))) for _, c in shared)
 
     def messages(self, features, basis, y, neighbours):
-        """For each irrep out: (A, paths · channels, 2l+1), summed over neighbours."""
-        if self.unrolled:
-            return self.one_loop(features, basis, y, neighbours)
-        a, n = neighbours.shape
-        mixed = torch.cat([self.before[k](features[..., s].transpose(1, 2)).transpose(1, 2)
-                           for k, s in enumerate(slices(self.irreps_in))], -1)
-        mixed = torch.cat([mixed, mixed.new_zeros(1, *mixed.shape[1:])])[neighbours]  # (A, N, channels, dim)
-        weights = self.radial(basis).view(a, n, len(self.paths), self.channels)
-        parts, out = slices(self.irreps_in), [[] for _ in self.irreps_out]
-        for p, (i, l2, c) in enumerate(self.paths):
-            table = getattr(self, f"w3j{p}").to(y.dtype)
-            z = torch.einsum("anj,ijk->anik", y[..., l2 * l2:(l2 + 1) ** 2], table)
-            left = (mixed[..., parts[i]] * weights[:, :, p].unsqueeze(-1)).permute(0, 2, 1, 3).reshape(
-                a, self.channels, n * table.shape[0])
-            out[c].append(left @ z.reshape(a, n * table.shape[0], table.shape[2]))
-        return [torch.cat(x, 1) / math.sqrt(self.neighbors) for x in out]
-
-    def one_loop(self, features, basis, y, neighbours):
-        """The same written out, coefficient by coefficient, with channels last: a compiler makes one loop over neighbours of
-        it, in registers, where products of small matrices write every edge's features to memory. Eagerly it is slow."""
-        a, n = neighbours.shape
-        parts, out = slices(self.irreps_in), [[] for _ in self.irreps_out]
-        mixed = torch.cat([self.before[k](features[..., s].transpose(1, 2)) for k, s in enumerate(parts)], 1)
+        """For each irrep out: (A, 2l+1, paths · channels), summed over neighbours."""
+        parts = cut(features, dims(self.irreps_in), 1)
+        mixed = join(*(linear(part) for linear, part in zip(self.before, parts)), dim=1)
         mixed = torch.cat([mixed, mixed.new_zeros(1, *mixed.shape[1:])])[neighbours]  # (A, N, dim, channels)
-        weights = self.radial(basis).view(a, n, len(self.paths), self.channels)
+        weights = cut(self.radial(basis), [self.channels] * len(self.paths))
+        of_path, out = self.written_out if self.unrolled else self.as_product, [[] for _ in self.irreps_out]
+        mixed, y = cut(mixed, dims(self.irreps_in), 2), cut(y, degrees(self.l_max))
         for p, (i, l2, c) in enumerate(self.paths):
-            table = getattr(self, f"w3j{p}").tolist()  # [i][j][k]
-            h, harmonic, components = mixed[:, :, parts[i]], y[..., l2 * l2:(l2 + 1) ** 2], []
-            for k in range(len(table[0][0])):
-                total = 0.0
-                for m, row in enumerate(table):
-                    if terms := [x[k] * harmonic[..., j] for j, x in enumerate(row) if abs(x[k]) > 1e-9]:
-                        total = total + h[:, :, m] * sum(terms).unsqueeze(-1)
-                components.append((total * weights[:, :, p]).sum(1))
-            out[c].append(torch.stack(components, -1))
-        return [torch.cat(x, 1) / math.sqrt(self.neighbors) for x in out]
+            out[c].append(of_path(getattr(self, f"w3j{p}"), mixed[i], weights[p], y[l2]))
+        return [join(*x) / math.sqrt(self.neighbors) for x in out]
+
+    @staticmethod
+    def as_product(table, h, weight, y):
+        """One path: h (A, N, 2l₁+1, channels), weight (A, N, channels), y (A, N, 2l₂+1) -> (A, 2l+1, channels)."""
+        z = torch.einsum("anj,ijk->anik", y, table.to(y.dtype))
+        return z.flatten(1, 2).transpose(1, 2) @ (h * weight.unsqueeze(2)).flatten(1, 2)
+
+    @staticmethod
+    def written_out(table, h, weight, y):
+        """The same, coefficient by coefficient: a compiler makes one loop over neighbours of it, in registers, where products
+        of small matrices write every edge's features to memory. Eagerly it is slow."""
+        table, components = table.tolist(), []  # [i][j][k]
+        for k in range(len(table[0][0])):
+            total = 0.0
+            for m, row in enumerate(table):
+                if terms := [x[k] * y[..., j] for j, x in enumerate(row) if abs(x[k]) > 1e-9]:
+                    total = total + h[:, :, m] * sum(terms).unsqueeze(-1)
+            components.append((total * weight).sum(1))
+        return torch.stack(components, 1)
 
     def forward(self, features, basis, y, neighbours, species):
         found = self.messages(features, basis, y, neighbours)
-        parts, outputs, u = slices(self.irreps_in), [], self.channels
+        parts, outputs, u = cut(features[:species.shape[0]], dims(self.irreps_in), 1), [], self.channels
         for c, m in enumerate(found):
-            value = self.after[c](m.transpose(1, 2)).transpose(1, 2)
+            value = self.after[c](m)
             if c in self.shared:
                 k, i = self.shared[c]
                 matrix = self.own[k][species] * (1 / math.sqrt(u))  # (A, channels, out)
-                value = (value + matrix.transpose(1, 2) @ features[:species.shape[0], :, parts[i]]) * math.sqrt(0.5)
+                value = (value + parts[i] @ matrix) * math.sqrt(0.5)
             outputs.append(value)
-        scalars, gates = outputs[0][:, :u], outputs[0][:, u:]
+        scalars, *gates = cut(outputs[0], [u] * (1 + len(self.gated)))
         result = [nn.functional.silu(scalars) * SILU_GAIN]
         for c in range(1, len(outputs)):
             if c in self.gated:
-                k = self.gated.index(c)
-                result.append(outputs[c] * nn.functional.silu(gates[:, u * k:u * (k + 1)]) * SILU_GAIN)
+                gate = gates[self.gated.index(c)]
+                result.append(outputs[c] * nn.functional.silu(gate) * SILU_GAIN)
             else:  # 0o: an odd function of it
                 result.append(torch.tanh(outputs[c]) * TANH_GAIN)
-        return torch.cat(result, -1)
+        return join(*result, dim=1)
 
 
 class MessagePassingModel(nn.Module):
@@ -153,8 +139,8 @@ class MessagePassingModel(nn.Module):
         self.shifts = self.shifts.double()
 
     def start(self, species):
-        """(rows,) species -> (rows, channels, 1) 0e."""
-        return self.embedding[species]
+        """(rows,) species -> (rows, 1, channels) 0e."""
+        return self.embedding[species].transpose(1, 2)
 
     def edges(self, vectors, species, around):
         """(A, N, 3) -> radial functions (A, N, bessel), which vanish beyond the cutoff, and harmonics (A, N, dim)."""
@@ -165,13 +151,13 @@ class MessagePassingModel(nn.Module):
         return basis, harmonics(vectors / r.unsqueeze(-1), d.l_max)
 
     def layer(self, k, features, vectors, neighbours, species, around):
-        """Features of all rows -> (A, channels, dim) of the centres: what happens between two exchanges."""
+        """Features of all rows -> (A, dim, channels) of the centres: what happens between two exchanges."""
         basis, y = self.edges(vectors, species, around)
         return self.interactions[k](features, basis, y, neighbours, species)
 
     def finish(self, features, species):
-        """(A, channels, 1) -> (A,) eV; with latent charges a pair, (A,) eV and (A,) e."""
-        value = features[..., 0]
+        """(A, 1, channels) -> (A,) eV; with latent charges a pair, (A,) eV and (A,) e."""
+        value = features[:, 0]
         for linear in self.readout:
             value = linear(value)
         energy = value[:, 0] * self.scales[species]

@@ -1,4 +1,4 @@
-"""Cutting the last dimension into pieces and joining pieces, each the transpose of the other.
+"""Cutting a dimension into pieces and joining pieces along it, each the transpose of the other.
 
 Slices and `torch.cat` compute the same, but the derivative of a slice is a whole array of zeros with the slice in it: those of
 all pieces are written, read and added up again, twice in a training step, which differentiates twice.
@@ -13,39 +13,39 @@ class _Cut(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x, sizes):
-        return x.split(sizes, -1)
+    def forward(x, sizes, dim):
+        return x.split(sizes, dim)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.sizes = inputs[1]
+        _, ctx.sizes, ctx.dim = inputs
 
     @staticmethod
     def backward(ctx, *g):
-        return _Join.apply(ctx.sizes, *g), None
+        return _Join.apply(ctx.sizes, ctx.dim, *g), None, None
 
 
 class _Join(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(sizes, *pieces):
-        return torch.cat(pieces, -1)
+    def forward(sizes, dim, *pieces):
+        return torch.cat(pieces, dim)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.sizes = inputs[0]
+        ctx.sizes, ctx.dim, *_ = inputs
 
     @staticmethod
     def backward(ctx, g):
-        return None, *_Cut.apply(g, ctx.sizes)
+        return None, None, *_Cut.apply(g, ctx.sizes, ctx.dim)
 
 
-def cut(x, sizes):
+def cut(x, sizes, dim=-1):
     """x (..., n) -> pieces (..., sizes[0]), ..., which add up to n."""
-    return _Cut.apply(x, sizes)
+    return _Cut.apply(x, sizes, dim)
 
 
-def join(*pieces):
+def join(*pieces, dim=-1):
     """(..., n_0), (..., n_1), ... -> (..., n_0 + n_1 + ...)."""
-    return _Join.apply([piece.shape[-1] for piece in pieces], *pieces)
+    return _Join.apply([piece.shape[dim] for piece in pieces], dim, *pieces)

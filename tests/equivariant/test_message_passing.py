@@ -32,7 +32,7 @@ def test_rotation_and_inversion(settings, improper):
 
 
 @pytest.mark.parametrize("settings", [dict(), dict(l_max=2, layers=2), dict(parity=False, layers=2)])
-def test_one_loop_is_the_same_function(settings):
+def test_written_out_is_the_same_function(settings):
     """Messages written out for a compiler."""
     positions, species = cluster()
     m = model(**settings)
