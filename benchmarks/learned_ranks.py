@@ -1,12 +1,13 @@
-"""A learned model on several ranks beside one: the same forces, the same run, and what the engine itself costs of a step.
+"""A learned model on several ranks, and on as many threads of one, beside one core: the same forces, the same run, and what the
+engine itself costs of a step.
 
-    python -m benchmarks.learned_ranks water/ --structure water.xyz --replicate 4 4 4 [--ranks 2] [--steps 1000] [--keep]
+    python -m benchmarks.learned_ranks water/ --structure water.xyz --replicate 4 4 4 [--cores 2] [--steps 1000] [--keep]
 
-Each of one and `--ranks` processes, pinned to a core, takes the first frame, replicated, at 300 K through `--steps` steps of
-0.5 fs at constant energy. Shown: the largest difference of forces at the beginning, of positions on the way (neighbouring
-trajectories of a liquid part exponentially, so single precision leaves its trace), of the conserved energy at the end; ms a
-step; and the engine's own share of it, everything that is not the model's kernel: integration, lists, ghosts, messages and
-waiting for the other rank.
+One process on one core, `--cores` ranks of one core each, and one process with `--cores` threads take the first frame,
+replicated, at 300 K through `--steps` steps of 0.5 fs at constant energy. Shown: ms a step; the engine's own share of it,
+everything that is not the model's kernel: integration, lists, ghosts, messages and waiting for the other rank; and the
+largest difference of forces at the beginning and of positions on the way (neighbouring trajectories of a liquid part
+exponentially, so single precision leaves its trace).
 """
 
 import argparse
@@ -16,9 +17,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 import numpy as np
 
@@ -46,13 +44,15 @@ def work(given):
     """One rank's part; rank 0 writes what it found."""
     from ase.io import read
 
-    from engine.parallel import world
+    from engine.parallel import share_cores, world
     from engine.simulation import Simulation
     from integrators.nve import NVE
     from plugins.equivariant.potential import Equivariant
 
     comm = world()
-    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[comm.rank % len(os.sched_getaffinity(0))]})
+    if given.threads == 1:
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[comm.rank % len(os.sched_getaffinity(0))]})
+    share_cores(comm, given.threads)
     potential = Equivariant(given.model)
     simulation = Simulation.from_atoms(read(given.structure, "0") * tuple(given.replicate), potential, NVE(0.5),
                                        temperature=300.0, seed=1, comm=comm)
@@ -76,43 +76,47 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--structure", required=True)
     parser.add_argument("--replicate", type=int, nargs=3, default=[4, 4, 4])
-    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--keep", action="store_true", help="write ms a step into the results")
     parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
         return work(given)
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
-        for ranks in (1, given.ranks):
-            out = Path(folder, f"{ranks}.npz")
-            command = [sys.executable, "-m", "benchmarks.learned_ranks", *sys.argv[1:], "--work", str(out)]
+        for name, ranks, threads in (("one core", 1, 1), (f"{given.cores} ranks", given.cores, 1),
+                                     (f"{given.cores} threads", 1, given.cores)):
+            out = Path(folder, f"{name}.npz")
+            command = [sys.executable, "-m", "benchmarks.learned_ranks", *sys.argv[1:], "--work", str(out),
+                       "--threads", str(threads)]
             launcher = [str(Path(sys.executable).with_name("mpiexec")), "-n", str(ranks)] if ranks > 1 else []
             subprocess.run([*launcher, *command], check=True, cwd=Path(__file__).parents[1])
-            rows[ranks] = dict(np.load(out))
+            rows[name] = dict(np.load(out))
     report(rows, given)
 
 
 def report(rows, given):
-    one, many = rows[1], rows[given.ranks]
+    one = next(iter(rows.values()))
     n = len(one["forces"])
-    differ = np.abs(one["forces"] - many["forces"]).max()
-    print(f"{n} atoms, {given.steps} steps; forces at the beginning differ by at most {differ:.1e} eV/Å "
-          f"(largest {np.abs(one['forces']).max():.2f})")
-    apart = {k.removeprefix("positions"): float(np.abs(one[k] - many[k]).max()) for k in one if k.startswith("positions")}
-    print("positions differ by at most, Å: " + ", ".join(f"{d:.1e} after {k} steps" for k, d in apart.items()))
-    for ranks, row in rows.items():
+    print(f"{n} atoms, {given.steps} steps; largest force {np.abs(one['forces']).max():.2f} eV/Å")
+    for name, row in rows.items():
         own, busy = 1 - row["model"] / row["ms"], 1 - row["busiest"] / row["ms"]
-        print(f"{ranks} rank{'s' * (ranks > 1)}: {row['ms']:.2f} ms a step, of it {row['model']:.2f} in the model "
-              f"({row['busiest']:.2f} on the busiest rank); the engine's own share {own:.1%}, without waiting for the busiest "
-              f"{busy:.1%}; energy drifted by {(row['energy1'] - row['energy0']) / n:.1e} eV/atom, at {row['temperature']:.1f} K")
-    print(f"speed-up {one['ms'] / many['ms']:.2f}")
+        print(f"{name}: {row['ms']:.2f} ms a step, of it {row['model']:.2f} in the model ({row['busiest']:.2f} on the busiest "
+              f"rank); the engine's own share {own:.1%}, without waiting for the busiest {busy:.1%}; energy drifted by "
+              f"{(row['energy1'] - row['energy0']) / n:.1e} eV/atom, at {row['temperature']:.1f} K")
+        if row is one:
+            continue
+        apart = {k.removeprefix("positions"): float(np.abs(one[k] - row[k]).max()) for k in one if k.startswith("positions")}
+        print(f"  speed-up {one['ms'] / row['ms']:.2f}; forces at the beginning differ by at most "
+              f"{np.abs(one['forces'] - row['forces']).max():.1e} eV/Å, positions by, in Å: "
+              + ", ".join(f"{d:.1e} after {k} steps" for k, d in apart.items()))
     if given.keep:
         from benchmarks.learned_speed import keep
 
-        keep([{"what": f"step of {n} atoms of water on {given.ranks} ranks, beside one", "ours": float(many["ms"]),
-               "theirs": float(one["ms"]), "goal": "1.8", "command": "learned_ranks.py"}])
+        keep([{"what": f"step of {n} atoms of water on {name}, beside one", "ours": float(row["ms"]), "theirs": float(one["ms"]),
+               "goal": "1.8", "command": "learned_ranks.py"} for name, row in rows.items() if row is not one])
 
 
 if __name__ == "__main__":
