@@ -87,7 +87,8 @@ class TrainDielectric(Stage):
         self.train()
 
     def train(self, force=False, resume=False, quiet=False):
-        """Make the folder; returns {label: mean absolute error} on the frames held out."""
+        """Make the folder; returns {label: mean absolute error} on the frames held out. Its errors.json has those on the frames
+        trained on, too."""
         screen, out = Screen(quiet), Path(self.folder)
         if out.exists() and any(out.iterdir()) and not (force or resume):
             raise InputError(f"{out} is not empty; `engine train --resume` goes on with it, --force starts over")
@@ -106,8 +107,10 @@ class TrainDielectric(Stage):
         with screen.progress(self.epochs) as move:
             run.run(screen.say, held[::3], move)
         run.draw()
-        found = training.errors(training.load(out), held)
+        best = training.load(out)
+        found = {"held out": training.errors(best, held), "trained on": training.errors(best, train)}
         (out / "errors.json").write_text(json.dumps(found, indent=1))
-        screen.say("mean absolute errors on the frames held out: " +
-                   ", ".join(f"{name} {value:.4g} {training.UNITS[name]}" for name, value in found.items()))
-        return found
+        for part, errors in found.items():
+            screen.say(f"mean absolute errors on the frames {part}: " +
+                       ", ".join(f"{name} {value:.4g} {training.UNITS[name]}" for name, value in errors.items()))
+        return found["held out"]
