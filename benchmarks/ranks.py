@@ -1,6 +1,7 @@
 """Two ranks beside LAMMPS's two: parallel efficiency, and what communication costs.
 
-    python -m benchmarks.ranks [--cells 20 40] [--only lennard-jones] [--steps N]
+    python -m benchmarks.ranks [--cells 20 40] [--only lennard-jones] [--steps N]     (rows replace those of results/ranks.json)
+    python -m benchmarks.ranks --table                                                (those as Markdown)
 
 The same configuration, skin and rebuild schedule for all; the contestants take turns, in short rounds of which the fastest
 counts: other work on a machine only adds (how far the median of the rounds is above the fastest says how much there was).
@@ -34,6 +35,7 @@ from benchmarks.worker import Contestant, Lammps
 
 HERE = Path(__file__).parent
 CASES = {"lennard-jones": matter.lennard_jones, "copper": matter.copper}
+TITLES = {"lennard-jones": "Lennard-Jones", "copper": "copper (EAM)"}
 LINE = """{case} {atoms} atoms
   ours   {ours_ms[0]:.3f} -> {ours_ms[1]:.3f} ms a step, efficiency {efficiency:.3f} (two copies {at_best:.3f})
   LAMMPS {lammps_ms[0]:.3f} -> {lammps_ms[1]:.3f} ms a step, efficiency {lammps_efficiency:.3f} (two copies {lammps_at_best:.3f})
@@ -174,21 +176,41 @@ def compare(name, cells, steps, rounds=12):
     }
 
 
+def table(rows):
+    """Two tables: steps and efficiencies; what communication costs."""
+    lines = ["| | ms a step, 1 rank | 2 ranks | efficiency | two copies |", "|---|---|---|---|---|"]
+    for r in rows:
+        what = f"{TITLES[r['case']]}, {r['atoms'] // 1000} 000 atoms"
+        for who, start, first in (("ours", "", what), ("LAMMPS", "lammps_", "the same")):
+            times = " | ".join(f"{x:.3g}" for x in r["ours_ms" if who == "ours" else "lammps_ms"])
+            lines.append(f"| {first}, {who} | {times} | {r[start + 'efficiency']:.3f} | {r[start + 'at_best']:.3f} |")
+    lines += ["", "| µs a step | by the clock: ours | LAMMPS | accounts: ours | without the potential's | LAMMPS | floor |",
+              "|---|---|---|---|---|---|---|"]
+    for r in rows:
+        numbers = (r["beyond_us"], r["lammps_beyond_us"], r["communication_us"], r["communication_us"] - r["inside_us"],
+                   r["lammps_communication_us"], r["floor_us"])
+        lines.append(f"| {TITLES[r['case']]}, {r['atoms'] // 1000} 000 | " + " | ".join(f"{x:.0f}" for x in numbers) + " |")
+    return "\n".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, nargs="+", default=[20, 40])
     parser.add_argument("--only", choices=list(CASES))
     parser.add_argument("--steps", type=int)
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--table", action="store_true", help="the rows there are as Markdown, and nothing else")
     given = parser.parse_args()
-    rows = []
+    path = HERE / "results" / "ranks.json"
+    rows = json.loads(path.read_text()) if path.exists() else []
+    if given.table:
+        return print(table(rows))
     for name in [given.only] if given.only else CASES:
         for cells in given.cells:
             row = compare(name, cells, given.steps, given.rounds)
-            rows.append(row)
             print(LINE.format(**row), flush=True)
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "ranks.json").write_text(json.dumps(rows, indent=1))
+            rows = [other for other in rows if (other["case"], other["atoms"]) != (name, row["atoms"])] + [row]
+            path.write_text(json.dumps(sorted(rows, key=lambda row: (row["atoms"], [*CASES].index(row["case"]))), indent=1))
 
 
 if __name__ == "__main__":
