@@ -50,23 +50,29 @@ def test_frequencies_against_the_published_files(model, T, tolerance):
 
 
 def test_sampled_against_closed_form(model):
-    """1000 configurations at 100 K: within the noise of the exact frequencies, and below 1 cm⁻¹."""
+    """1000 configurations at 100 K, eight times: frequencies scatter by less than 1 cm⁻¹ about the exact ones (the softest by
+    half of that; which realisation of the noise a seed gives hangs on rounding in degenerate subspaces)."""
     folder, lattice, _, c, p, symmetrise = model
     start = 1.5 * np.abs(np.diag(np.diag(c.matrix(lattice.force_constants)))) + 1e-3 * np.eye(c.size)
     exact = Minimiser(lambda R, D: ClosedForm(p.averages, 100.0), np.zeros(c.size), start, symmetrise)
     assert exact.run(60, 1e-3)
-    noise = correlated_normals(1000, c.size, seed=1)
-    sampled = Minimiser(lambda R, D: draw(p.evaluate, noise, R, D, 100.0), np.zeros(c.size), start, symmetrise)
-    assert sampled.run(30, 0.05)
-    assert np.abs(frequencies(sampled.D) - frequencies(exact.D)).max() < 1.0
-    e = exact.ensemble.estimate(exact.R, exact.D)
-    s = sampled.reports[-1]
-    assert abs(s.free_energy - e.free_energy) < 4 * s.error
-    # the third order, from samples, softens the polar mode as the exact one does
-    third = Symmetry.of(lattice).third(
-        np.einsum("abc,xa,yb,zc->xyz", sampled.ensemble.third_order(sampled.R, sampled.D),
-                  *[c.basis / c.weights[:, None]] * 3, optimize=True))
-    third = np.einsum("xyz,xa,yb,zc->abc", third, *[c.to_cartesian] * 3, optimize=True)
-    ours = np.linalg.eigvalsh(stability(sampled.D, third, 100.0))[:3]
+    e, third_orders = exact.ensemble.estimate(exact.R, exact.D), Symmetry.of(lattice)
+
+    def polar(sampled):
+        """The third order, from samples, softens the polar mode as the exact one does."""
+        third = third_orders.third(np.einsum("abc,xa,yb,zc->xyz", sampled.ensemble.third_order(sampled.R, sampled.D),
+                                             *[c.basis / c.weights[:, None]] * 3, optimize=True))
+        third = np.einsum("xyz,xa,yb,zc->abc", third, *[c.to_cartesian] * 3, optimize=True)
+        return np.linalg.eigvalsh(stability(sampled.D, third, 100.0))[:3]
+
+    off, soft = [], []
+    for seed in range(8):
+        noise = correlated_normals(1000, c.size, seed=seed)
+        sampled = Minimiser(lambda R, D, z=noise: draw(p.evaluate, z, R, D, 100.0), np.zeros(c.size), start, symmetrise)
+        assert sampled.run(30, 0.05)
+        assert abs(sampled.reports[-1].free_energy - e.free_energy) < 5 * sampled.reports[-1].error
+        off.append(frequencies(sampled.D) - frequencies(exact.D))
+        soft.append(polar(sampled))
+    assert np.sqrt(np.mean(np.square(off), 0)).max() < 1.0 and np.abs(np.mean(off, 0)).max() < 0.7
     truth = np.linalg.eigvalsh(stability(exact.D, p.mean_third(exact.R), 100.0))[:3]
-    assert ours == pytest.approx(truth, abs=0.35 * abs(truth[0]))
+    assert np.mean(soft, 0) == pytest.approx(truth, abs=0.35 * abs(truth[0]))

@@ -59,7 +59,9 @@ def curves(path, panels, width=4):
     columns = min(width, len(panels))
     figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), layout="constrained", squeeze=False)
     for axis, (what, epochs, values) in zip(axes.flat, panels):
-        axis.semilogy(epochs, values)
+        axis.plot(epochs, values)
+        if max(values) > 0:
+            axis.set_yscale("log")
         axis.set(xlabel="epoch", ylabel=what)
     for axis in axes.flat[len(panels):]:
         axis.set_visible(False)
