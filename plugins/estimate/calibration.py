@@ -322,7 +322,8 @@ class _Wanted:
                 self.timestep *= self.every[-1] / self.every[0]
         self.temperature = _temperature(job, stage)
         moving = repr(stage.integrator) if stage is not None else ""
-        tables = [job.input.named_potentials(), self.levels, self.every, moving, self.temperature, job.input.output.model_dump()]
+        output = job.base.suffix, job.input.output.model_dump(include={"thermo", "trajectory", "fields"})
+        tables = [job.input.named_potentials(), self.levels, self.every, moving, self.temperature, output]
         self.name = key(tables, self.atoms, self.timestep)
 
     def calibrate(self, seconds, largest=None):
@@ -342,19 +343,23 @@ class _Wanted:
                              writers=self.writers, skin=job.input.run.skin, precision=job.input.run.precision,
                              levels=self.levels, every=self.every)
 
-
     @contextmanager
     def writers(self):
-        """The hooks that write what the input asks for, into a folder that vanishes."""
+        """The hooks that write as often as the input asks for, into a folder that vanishes; a row has the usual columns, as those
+        of fields and hooks are not there to be asked."""
         from engine.run import run_file
 
         with tempfile.TemporaryDirectory() as folder:
             base = Path(folder) / self.job.base.name
             if file := run_file(base):
                 file.open("w")
-            yield self.job.writers(base, file)
-            if file:
-                file.close()
+            table, *frames = self.job.writers(base, file)
+            table.names = None
+            try:
+                yield [table, *frames]
+            finally:
+                if file:
+                    file.close()
 
 
 def smallest_bytes(raw, folder):

@@ -82,7 +82,7 @@ def test_rows_and_frames_are_counted(file):
         raw = {"system": {"crystal": {"structure": "fcc", "species": "Ar", "a": 5.3}, "replicate": [3, 3, 3]},
                "potential": {"kind": "lj", "epsilon": 0.0104, "sigma": 3.4, "cutoff": 6.0},
                "stage": [{"steps": 1, "integrator": "nve", "timestep": 4.0}],
-               "output": {"file": file, "thermo": thermo, "trajectory": trajectory}}
+               "output": {"file": file, "thermo": thermo, "trajectory": trajectory, "columns": ["deposited"]}}
         job = Run(raw)
         return calibration.output_seconds(job.build(), calibration._Wanted(job).writers, 1.0)
 
