@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from engine.config.plugins import describe
-from engine.config.quantities import Charge, InputFile, Length, Mass, Temperature
+from engine.config.quantities import Charge, InputFile, Length, Mass, Temperature, WallTime
 from engine.config.ramp import ramped
 from engine.errors import InputError, nearest
 
@@ -162,17 +162,10 @@ class RunTable(Table):
     threads: PositiveInt | None = Field(None, le=1024, description="threads of each rank; by default its share of the cores")
     precision: Literal["double", "mixed"] = "double"
     device: Literal["cpu"] = Field("cpu", description="of the engine's kernels; a learned potential names a GPU in its own table")
-    max_time: str | None = Field(None, description="hours:minutes:seconds")
+    max_time: WallTime | None = Field(None, description="hours:minutes:seconds")
     skin: Annotated[Length, Field(ge=0)] | Literal["auto"] | None = Field(
         None, description="Å beyond the cutoff that lists reach, or \"auto\": chosen while running, from counted work")
     tune: Literal["counted", "clock"] = "counted"
-
-    @field_validator("max_time")
-    @classmethod
-    def _clock(cls, value):
-        if value is not None and not re.fullmatch(r"\d+:[0-5]\d(:[0-5]\d)?", value):
-            raise ValueError("must be hours:minutes or hours:minutes:seconds, such as '23:50:00'")
-        return value
 
 
 class Input(Table):

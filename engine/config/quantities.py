@@ -81,6 +81,15 @@ Charge = quantity("e", "charge")
 ElectricField = quantity("V/angstrom", "electric field")
 
 
+def _clock(text):
+    if not re.fullmatch(r"\d+:[0-5]\d(:[0-5]\d)?", text):
+        raise ValueError("must be hours:minutes or hours:minutes:seconds, such as '23:50:00'")
+    return text
+
+
+WallTime = Annotated[str, AfterValidator(_clock)]
+
+
 def _resolve(path, info):
     """Input paths are relative to the input file."""
     from pathlib import Path

@@ -72,7 +72,7 @@ def _rounded(n, step):
 def join(graphs: list[Graph], cutoff: float, dtype=torch.float32, atoms=None, neighbours=None) -> Batch:
     """Pad graphs into one batch of at least `atoms` × `neighbours` (for steps compiled for one shape)."""
     total = sum(len(g.species) for g in graphs)
-    width = _rounded(max(max(g.widest for g in graphs), neighbours or 1), 4)
+    width = _rounded(max([neighbours or 1, *(g.widest for g in graphs)]), 4)
     rows = max(total, atoms or 0)
     vectors = np.zeros((rows, width, 3))
     vectors[..., 0] = 2 * cutoff

@@ -1,6 +1,8 @@
 """Data and training: dialects, refusals, splits, the loss's gradient, resume to the same bits, processes that agree."""
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from plugins.equivariant import folder
 from plugins.equivariant.data import baseline, checks, frames, splits, store
 from plugins.equivariant.training import batches
 from plugins.equivariant.training.batches import BatchSize
-from plugins.equivariant.training.loop import Optimizer
+from plugins.equivariant.training.loop import Optimizer, Trainer
 from plugins.equivariant.training.stage import Train
 from plugins.equivariant.training.step import losses
 
@@ -150,8 +152,6 @@ def test_batches_by_atoms_and_edges(file):
 
 
 def test_training_by_edges_holds_every_batch(file, tmp_path):
-    from plugins.equivariant.training.loop import Trainer
-
     seen, original = [], Trainer.update
     Trainer.update = lambda self, rows, total: (seen.append(sum(np.diff(self.labels.store.offsets)[rows])),
                                                 original(self, rows, total))[1]
@@ -214,14 +214,14 @@ def test_gradient_of_the_loss_is_its_derivative(file, tmp_path):
 
 def test_training_learns_and_resume_gives_the_same_bits(file, tmp_path):
     errors = stage(file, tmp_path / "whole", epochs=6).train(quiet=True)
-    history = __import__("json").loads((tmp_path / "whole/report.json").read_text())["history"]
-    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    losses = [row["loss"] for row in history(tmp_path / "whole")]
+    assert losses[-1] < 0.5 * losses[0]
     assert "forces Cu" in (tmp_path / "whole/report.txt").read_text() and (tmp_path / "whole/parity.png").exists() is False
     stage(file, tmp_path / "parts", epochs=6, max_time="0:00:00").train(quiet=True)  # stops within the first epoch
     stage(file, tmp_path / "parts", epochs=6).train(quiet=True, resume=True)
     stage(file, tmp_path / "again", epochs=6).train(quiet=True)
-    whole, again = (folder.load(tmp_path / n)[1] for n in ("whole", "again"))
-    assert all(np.array_equal(whole[k], again[k]) for k in whole)
+    whole, again, parts = (folder.load(tmp_path / n)[1] for n in ("whole", "again", "parts"))
+    assert all(np.array_equal(whole[k], again[k]) and np.array_equal(whole[k], parts[k]) for k in whole)
     assert errors["train"].mae("forces") < 1.0
     with pytest.raises(InputError, match="--resume"):
         stage(file, tmp_path / "whole").train(quiet=True)
@@ -275,45 +275,108 @@ def test_muon_goes_where_adam_does_not():
     assert left["muon"] < 1e-3 * left["adam"], left
 
 
-def test_stop_between_batches_and_resume(file, tmp_path):
-    """Stopped in the middle of an epoch, by hand, the next run continues with the very next batch."""
-    from plugins.equivariant.training.loop import Trainer
-
-    whole = stage(file, tmp_path / "whole", epochs=3)
-    whole.train(quiet=True)
+def stopping(monkeypatch, at):
+    """Have a training get SIGTERM in step `at`."""
     original, calls = Trainer.update, []
 
-    def interrupted(self, rows, total):
-        if len(calls) == 4:
-            self.save()
-            raise KeyboardInterrupt
+    def update(self, rows, total):
         calls.append(1)
+        if len(calls) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
         return original(self, rows, total)
-    Trainer.update = interrupted
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            stage(file, tmp_path / "parts", epochs=3).train(quiet=True)
-    finally:
-        Trainer.update = original
+    monkeypatch.setattr(Trainer, "update", update)
+
+
+@pytest.mark.parametrize("at", [3, 4])  # of two batches in an epoch
+def test_stop_between_batches_and_resume(file, tmp_path, monkeypatch, at):
+    """Stopped by a signal, in the middle of an epoch or at its end, the next run continues with the very next batch."""
+    stage(file, tmp_path / "whole", epochs=3).train(quiet=True)
+    with monkeypatch.context() as patch:
+        stopping(patch, at)
+        stage(file, tmp_path / "parts", epochs=3).train(quiet=True)
+    told = (tmp_path / "parts/report.txt").read_text()
+    assert ("stopped: SIGTERM" in told) and folder.load(tmp_path / "parts")[0].species == ["Au", "Cu"]
     stage(file, tmp_path / "parts", epochs=3).train(quiet=True, resume=True)
     a, b = (folder.load(tmp_path / n)[1] for n in ("whole", "parts"))
     assert all(np.array_equal(a[k], b[k]) for k in a)
 
 
+def history(path):
+    return json.loads((path / "report.json").read_text())["history"]
+
+
+def test_a_training_that_has_ended_does_not_go_on(file, tmp_path):
+    """Stopped early, it is as long after --resume as before; with more patience it goes on."""
+    short = dict(epochs=20, patience=1, optimizer=Optimizer(rate=0.3, warmup=0, schedule="constant"))
+    stage(file, tmp_path / "m", **short).train(quiet=True)
+    ended = len(history(tmp_path / "m"))
+    assert ended < 20
+    stage(file, tmp_path / "m", **short).train(quiet=True, resume=True)
+    assert len(history(tmp_path / "m")) == ended
+    stage(file, tmp_path / "m", **short | dict(patience=ended + 2, epochs=ended + 2)).train(quiet=True, resume=True)
+    assert len(history(tmp_path / "m")) == ended + 2
+
+
+@pytest.mark.parametrize("what, change", [
+    ("seed", dict(seed=1)), ("loss", dict(loss=batches.Loss(1.0, 2.0, 1.0))), ("batch", dict(batch=BatchSize(2))),
+    ("optimizer", dict(optimizer=Optimizer(rate=0.02, warmup=2))), ("split", dict(split=splits.Split("frame", 0.5, 0.0))),
+    ("frames", dict(data="other"))])
+def test_a_training_goes_on_with_what_it_began_with(file, tmp_path, what, change):
+    stage(file, tmp_path / "m", epochs=1).train(quiet=True)
+    if what == "frames":
+        other = labelled()
+        other[3].calc.results["energy"] += 1e-3
+        write(tmp_path / "other.xyz", other, format="extxyz")
+        change = dict(data=frames.Source([str(tmp_path / "other.xyz")]))
+    with pytest.raises(InputError, match=f"another {what}.*--force"):
+        stage(file, tmp_path / "m", epochs=2, **change).train(quiet=True, resume=True)
+
+
+def test_labels_that_the_loss_asks_for(file, tmp_path, capsys):
+    """Missing in a part: refused if nothing else is there to learn from or to judge by, else said."""
+    bare = labelled(4, seed=1)
+    for atoms in bare:
+        del atoms.calc.results["forces"]
+    write(tmp_path / "bare.xyz", bare, format="extxyz")
+    source = frames.Source([str(tmp_path / "bare.xyz")])
+    with pytest.raises(InputError, match="asks for forces, and no frame of the validation part"):
+        stage(file, tmp_path / "x", loss=batches.Loss(0.0, 1.0), validation_data=source).train(quiet=True)
+    with pytest.raises(InputError, match="asks for nothing"):
+        stage(file, tmp_path / "x", loss=batches.Loss(0.0, 0.0)).train(quiet=True)
+    stage(file, tmp_path / "x", epochs=1, validation_data=source, loss=batches.Loss(1.0, 1.0)).train()
+    assert "no frame of the validation part has forces" in capsys.readouterr().out
+
+
 def test_fine_tuning_starts_from_the_earlier_model(file, tmp_path):
+    """Weights of the first; shifts and dtype too, unless others are asked for."""
     first = stage(file, tmp_path / "first", epochs=8).train(quiet=True)
-    tuned = stage(file, tmp_path / "tuned", model={}, start=str(tmp_path / "first"), epochs=1,
-                  optimizer=Optimizer(rate=1e-5)).train(quiet=True)
+    gently = dict(model={}, start=str(tmp_path / "first"), epochs=1, optimizer=Optimizer(rate=1e-6))
+    tuned = stage(file, tmp_path / "tuned", **gently).train(quiet=True)
     assert abs(tuned["train"].rmse("forces") / first["train"].rmse("forces") - 1) < 0.1
+
+    moved = labelled()  # the same, counted from other zeros
+    for atoms in moved:
+        atoms.calc.results["energy"] += sum({"Cu": -1000.0, "Au": -500.0}[s] for s in atoms.symbols)
+    write(tmp_path / "moved.xyz", moved, format="extxyz")
+    before = folder.load(tmp_path / "first")[1]["shifts"]
+    for how in ("fit", {"Au": before[0] - 500.0, "Cu": before[1] - 1000.0}):
+        found = stage(str(tmp_path / "moved.xyz"), tmp_path / "moved", shifts=how,
+                      **gently | dict(model={"dtype": "float64"})).train(quiet=True, force=True)
+        assert found["train"].rmse("energy") < 1.2 * first["train"].rmse("energy")
+        d, arrays = folder.load(tmp_path / "moved")
+        assert d.dtype == "float64" and all(a.dtype == np.float64 for a in arrays.values())
+        assert np.allclose(arrays["shifts"], before - [500.0, 1000.0], atol=1.0)
 
 
 def test_two_processes_give_the_same_losses(file, tmp_path):
+    """Also where there is nothing for the second one, in the last batch and in validation."""
     script = tmp_path / "go.py"
     script.write_text(
         "import sys, torch; torch.set_num_threads(1)\n"
         "from tests_of_training import stage\n"
-        "stage(sys.argv[1], sys.argv[2], epochs=2, model=dict(MODEL, dtype='float64')).train(quiet=True)\n"
-        .replace("tests_of_training import stage", "test_training import stage, MODEL"))
+        "how = dict(epochs=2, model=dict(MODEL, dtype='float64'), split=splits.Split('frame', 0.125, 0.0))\n"
+        "stage(sys.argv[1], sys.argv[2], **how).train(quiet=True)\n"
+        .replace("tests_of_training import stage", "test_training import stage, splits, MODEL"))
     here = os.path.dirname(os.path.abspath(__file__))
     root = os.path.dirname(os.path.dirname(here))
     with socket.socket() as s:
@@ -326,10 +389,7 @@ def test_two_processes_give_the_same_losses(file, tmp_path):
         return subprocess.Popen([sys.executable, str(script), file, str(tmp_path / out)], env=environment)
     jobs = [start(0, 1, "one")] + [start(rank, 2, "two") for rank in (0, 1)]
     assert [j.wait(120) for j in jobs] == [0, 0, 0]
-    import json
-
-    one, two = (json.loads((tmp_path / n / "report.json").read_text())["history"] for n in ("one", "two"))
-    for a, b in zip(one, two):
+    for a, b in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
         assert abs(a["loss"] / b["loss"] - 1) < 1e-9 and abs(a["score"] / b["score"] - 1) < 1e-9
 
 
@@ -343,3 +403,18 @@ def test_wrong_input_is_one_line(file, tmp_path):
     write(tmp_path / "bare.xyz", Atoms("Cu"), format="extxyz")
     with pytest.raises(InputError, match="no frame has an energy or forces"):
         stage(str(tmp_path / "bare.xyz"), tmp_path / "x", split=splits.Split("frame", 0, 0)).train(quiet=True)
+
+
+@pytest.mark.parametrize("line, said", [
+    ("batch = { frames = 0 }", "batch.frames"), ("seed = -1", "seed"), ("epochs = 0", "epochs"), ("patience = 0", "patience"),
+    ("max_time = 'soon'", "hours:minutes"), ("optimizer = { rate = -1 }", "rate"), ("optimizer = { ema = 2 }", "ema"),
+    ("loss = { forces = -1 }", "forces")])
+def test_wrong_options_end_with_a_line_and_code_2(file, tmp_path, capsys, line, said):
+    from engine.cli import main
+
+    (tmp_path / "train.toml").write_text(f'[[stage]]\nkind = "train"\nfolder = "{tmp_path}/x"\ndata = {{ files = ["{file}"] }}\n'
+                                         f"{line}\n")
+    with pytest.raises(SystemExit) as error:
+        main(["train", str(tmp_path / "train.toml")])
+    told = capsys.readouterr().err
+    assert error.value.code == 2 and told.startswith("engine: stage") and said in told and told.count("\n") == 1

@@ -175,6 +175,14 @@ def having(frames, label) -> np.ndarray:
     return np.array([getattr(f, label) is not None for f in frames], bool)
 
 
+def digest(frames) -> str:
+    """Hash of what is learned from: where atoms are, and labels."""
+    found = hashlib.sha256(geometries(frames).tobytes())
+    for f in frames:
+        found.update(b"".join(np.asarray(getattr(f, label), float).tobytes() for label in LABELS))
+    return found.hexdigest()[:16]
+
+
 def geometries(frames) -> np.ndarray:
     """(frames,) the number ``geometry`` of each."""
     return frames.index["geometry"] if isinstance(frames, Shards) else np.array([geometry(f) for f in frames], np.uint64)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import NonNegativeFloat, PositiveInt
 
+from engine.errors import InputError
 from plugins.equivariant.data import shards
 from plugins.equivariant.data.store import GraphStore
 from plugins.equivariant.graphs import join
@@ -23,9 +25,9 @@ class Loss:
     A frame's own weights multiply its squared errors; means are over all labels of a batch, whatever their weights.
     """
 
-    energy: float = 1.0
-    forces: float = 1.0
-    stress: float = 0.0
+    energy: NonNegativeFloat = 1.0
+    forces: NonNegativeFloat = 1.0
+    stress: NonNegativeFloat = 0.0
 
 
 @dataclass
@@ -33,9 +35,9 @@ class BatchSize:
     """frames : in a batch, over all processes; atoms, edges (pairs of neighbours, counted from both) : at most so many in it,
     unless one frame alone has more"""
 
-    frames: int = 2
-    atoms: int | None = None
-    edges: int | None = None
+    frames: PositiveInt = 2
+    atoms: PositiveInt | None = None
+    edges: PositiveInt | None = None
 
 
 @dataclass
@@ -90,6 +92,18 @@ class Labels:
         self.sizes = shards.sizes(frames)
         self.has = {label: shards.having(frames, label) for label in shards.LABELS}
 
+    def lacking(self, rows: dict[str, np.ndarray]) -> list[str]:
+        """What the loss asks for and the frames of a part do not have, in lines; refused where that leaves nothing to learn
+        from, or to judge by."""
+        wanted, lines = [name for name, weight in vars(self.loss).items() if weight], []
+        for part in ("train", "validation"):
+            missing = [name for name in wanted if len(rows[part]) and not self.has[name][rows[part]].any()]
+            if missing == wanted:
+                raise InputError(f"train: the loss asks for {' and '.join(wanted) or 'nothing'}, and no frame of the {part} part "
+                                 "has it; see loss, split and the names of labels in data")
+            lines += [f"no frame of the {part} part has {name}: loss.{name} does nothing there" for name in missing]
+        return lines
+
     def batch(self, rows: list[int], shape: Shape, rank=0, size=1):
         """Tensors of this process's part of the batch `rows`."""
         mine = rows[rank::size]
@@ -97,8 +111,7 @@ class Labels:
         counts = dict(energy=self.has["energy"][rows].sum(), forces=3 * (self.sizes * self.has["forces"])[rows].sum(),
                       stress=9 * self.has["stress"][rows].sum())
         graphs = [self.store.graph(r, f) for r, f in zip(mine, found)]
-        batch = join(graphs, self.cutoff, self.dtype, shape.atoms, shape.neighbors) if graphs else \
-            join([], self.cutoff, self.dtype, shape.atoms, shape.neighbors)
+        batch = join(graphs, self.cutoff, self.dtype, shape.atoms, shape.neighbors)
         a, s = len(batch.species), shape.frames
         energy, forces, stress = np.zeros(s), np.zeros((a, 3)), np.zeros((s, 3, 3))
         weights = dict(energy=np.zeros(s), forces=np.zeros(a), stress=np.zeros(s))

@@ -1,26 +1,33 @@
 """The training loop: Muon or Adam, an average of the weights (EMA), a schedule, clipping, early stop, checkpoints, resume.
 
 Everything that decides what happens next is in the checkpoint or follows from the seed, so that a training that was
-stopped and resumed gives the same bits as one that was not.
+stopped and resumed gives the same bits as one that was not (with `seconds` the rate follows the clock, which never says the
+same twice).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from engine.errors import InputError
+from plugins.equivariant.data import shards
 from plugins.equivariant.training import batches, checkpoint, metrics
 from plugins.equivariant.training.muon import Muon
 from plugins.equivariant.training.step import Evaluation, Step, losses
 
 OPTIMIZERS = {"muon": Muon, "adam": torch.optim.Adam}
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass
@@ -32,13 +39,13 @@ class Optimizer:
     """
 
     kind: Literal["muon", "adam"] = "muon"
-    rate: float = 0.01
+    rate: PositiveFloat = 0.01
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
-    warmup: int = 100
-    factor: float = 0.5
-    wait: int = 10
-    clip: float = 10.0
-    ema: float = 0.99
+    warmup: NonNegativeInt = 100
+    factor: Share = 0.5
+    wait: PositiveInt = 10
+    clip: NonNegativeFloat = 10.0
+    ema: Share = 0.99
 
 
 class Trainer:
@@ -56,7 +63,7 @@ class Trainer:
         self.seconds, self.patience, self.seed, self.save_every, self.say = seconds, patience, seed, save_every, say
         self.clock = clock
         sizes = labels.sizes
-        self.frames_in_batch = batch.frames
+        self.batch = batch
         self.limits = [(sizes, batch.atoms), (np.diff(labels.store.offsets), batch.edges)]
         everything = np.concatenate([np.asarray(part, int) for part in rows.values()])
         self.shape = batches.shape_for(labels.store, sizes, everything, batch, processes.size)
@@ -105,42 +112,58 @@ class Trainer:
 
     # -- the loop ---------------------------------------------------------------------------------------------------
     def order(self, epoch):
-        return batches.order(self.rows["train"], self.limits, self.frames_in_batch, self.seed, epoch)
+        return batches.order(self.rows["train"], self.limits, self.batch.frames, self.seed, epoch)
 
-    def fit(self, progress=None):
-        """Train to the end or until something says stop; returns the reason."""
-        state, reason = self.state, "all epochs done"
+    def over(self):
+        """Why there is nothing more to do; None if there is."""
+        if self.state["epoch"] >= self.epochs:
+            return "all epochs done"
+        if self.patience is not None and self.state["since"] >= self.patience:
+            return f"no better validation in {self.patience} epochs"
+        if self.seconds is not None and self.state["seconds"] > self.seconds:
+            return "the time is up"
+        return None
+
+    def fit(self, progress=None, interrupted=lambda: None):
+        """Train to the end or until something says stop; returns the reason. `interrupted()` is asked after every step, and
+        gives a reason or None.
+
+        What is saved last is where it stopped, in the middle of an epoch or not, so that a resumed training goes on with the
+        very next batch. The weights of an epoch cut short are judged all the same: where the clock ended it, they are the best.
+        """
+        state = self.state
         started, saved = self.clock() - state["seconds"], time.perf_counter()
         per_epoch = len(self.order(0))
-        while state["epoch"] < self.epochs:
+        while (reason := self.over()) is None:
             order = self.order(state["epoch"])
-            while state["batch"] < len(order):
+            while state["batch"] < len(order) and reason is None:
                 state["loss_sum"] += self.update(order[state["batch"]], per_epoch * self.epochs)
                 state["batch"] += 1
-                state["seconds"] = self.processes.largest(self.clock() - started)
+                why = interrupted()
+                state["seconds"], stop = self.processes.largest(self.clock() - started, float(why is not None))
                 if progress:
                     progress(state, len(order))
-                if self.seconds is not None and state["seconds"] > self.seconds:
-                    reason = "the time is up"
-                    break
                 if time.perf_counter() - saved > self.save_every:
                     self.save()
                     saved = time.perf_counter()
-            self.end_of_epoch(len(order))
-            if reason == "the time is up":
+                reason = (why or "another process was stopped") if stop else self.over()
+            if reason is not None:
                 break
-            if self.patience is not None and state["since"] >= self.patience:
-                reason = f"no better validation in {self.patience} epochs"
-                break
+            self.end_of_epoch()
         self.save()
+        if state["batch"]:
+            self.end_of_epoch()
         return reason
 
-    def end_of_epoch(self, batches_in_epoch):
+    def end_of_epoch(self):
         state = self.state
         part = "validation" if len(self.rows["validation"]) else "train"
         errors = self.errors(part, self.average)
         loss = self.labels.loss
         score = sum(w * errors.rmse(name) ** 2 for name, w in vars(loss).items() if w and name in errors.sums)
+        if not math.isfinite(score):
+            raise InputError(f"training: errors on the {part} frames are not numbers after epoch {state['epoch']}; "
+                             "a lower rate helps")
         mean = state["loss_sum"] / max(state["batch"], 1)
         state["history"].append(dict(epoch=state["epoch"], loss=mean, score=score, rate=self.optimizer.param_groups[0]["lr"],
                                      seconds=state["seconds"], **{k: v["mae"] for k, v in errors.as_dict().items()}))
@@ -148,7 +171,7 @@ class Trainer:
         if score < state["best"]:
             state.update(best=score, best_epoch=state["epoch"], since=0)
             self.best_weights = [a.clone() for a in self.average]
-        elif self.how.schedule == "plateau" and state["since"] % max(self.how.wait, 1) == 0:
+        elif self.how.schedule == "plateau" and state["since"] % self.how.wait == 0:
             state["factor"] *= self.how.factor
         if self.processes.first:
             found = ", ".join(f"{name} {1e3 * errors.mae(name):.3g}" for name in ("energy", "forces", "stress")
@@ -173,15 +196,24 @@ class Trainer:
         groups = {"parameters": self.parameters, "average": self.average, "best": self.best_weights}
         if moments[0]:
             groups |= {"first": [m["exp_avg"] for m in moments], "second": [m["exp_avg_sq"] for m in moments]}
-        checkpoint.write(self.path, groups, self.state | {"names": self.names, "optimizer": self.how.kind})
+        checkpoint.write(self.path, groups, self.state | {"names": self.names, "given": self.given})
+
+    @cached_property
+    def given(self):
+        """All that decides what comes next and is not in the state."""
+        rows = json.dumps({part: np.asarray(rows).tolist() for part, rows in self.rows.items()})
+        return {"frames": shards.digest(self.labels.frames), "split": hashlib.sha256(rows.encode()).hexdigest()[:16],
+                "loss": asdict(self.labels.loss), "batch": asdict(self.batch), "optimizer": asdict(self.how), "seed": self.seed}
 
     def resume(self):
         """Go on from the checkpoint in the folder."""
         groups, state = checkpoint.read(self.path)
         if state.pop("names") != self.names or any(a.shape != b.shape for a, b in zip(groups["parameters"], self.parameters)):
             raise InputError(f"{self.path} belongs to another model; --force starts over")
-        if (kind := state.pop("optimizer", "adam")) != self.how.kind:
-            raise InputError(f"{self.path} was made with optimizer.kind = \"{kind}\"; go on with it, or --force starts over")
+        for what, before in state.pop("given").items():
+            if before != self.given[what]:
+                shown = "" if isinstance(before, str) else f" ({before})"
+                raise InputError(f"{self.path} was made with another {what}{shown}; go on with that, or --force starts over")
         self.state = state
         with torch.no_grad():
             for target, name in ((self.parameters, "parameters"), (self.average, "average"), (self.best_weights, "best")):

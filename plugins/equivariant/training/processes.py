@@ -8,15 +8,14 @@ import torch
 
 
 class Processes:
-    """rank, size, and sums over processes (gloo on CPUs, nccl where every process has a GPU)."""
+    """rank, size, and sums over processes (by gloo: what they add up is on CPUs)."""
 
     def __init__(self):
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
         self._mine = False
         if self.size > 1 and not torch.distributed.is_initialized():
-            backend = "nccl" if torch.cuda.is_available() and torch.cuda.device_count() >= self.size else "gloo"
-            torch.distributed.init_process_group(backend)
+            torch.distributed.init_process_group("gloo")
             self._mine = True
 
     @property
@@ -36,13 +35,13 @@ class Processes:
                 out[k] = part.view_as(tensors[k])
         return out
 
-    def largest(self, value: float) -> float:
+    def largest(self, *values: float) -> list[float]:
         """The largest of all processes' values, the same on all."""
         if self.size == 1:
-            return value
-        found = torch.tensor(value, dtype=torch.float64)
+            return list(values)
+        found = torch.tensor(values, dtype=torch.float64)
         torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
-        return float(found)
+        return found.tolist()
 
     def barrier(self):
         if self.size > 1:

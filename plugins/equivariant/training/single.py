@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from engine.errors import InputError
@@ -10,6 +12,7 @@ from plugins.equivariant import description as descriptions
 from plugins.equivariant import folder as folders
 from plugins.equivariant.data import baseline, shards, store
 from plugins.equivariant.models import build
+from plugins.equivariant.training.distill import relabel
 from plugins.equivariant.training.step import losses
 
 
@@ -17,10 +20,10 @@ def describe(stage, found, species=None):
     """The description: species from the frames, average neighbours from their graphs, where the stage gives none."""
     if stage.start is not None:
         d, _ = folders.load(stage.start)
-        odd = [k for k, v in stage.model.items() if k not in ("dtype",) and getattr(d, k, None) != v]
+        odd = [k for k, v in stage.model.items() if k != "dtype" and getattr(d, k, None) != v]
         if odd:
             raise InputError(f"train: model.{odd[0]} differs from that of start = {stage.start}; leave it out")
-        return d
+        return dataclasses.replace(d, dtype=stage.model.get("dtype", d.dtype))
     table = dict(stage.model)
     table.setdefault("species", species or sorted({s for f in found for s in f.symbols}))
     d = descriptions.from_dict(table, "train.model")
@@ -46,12 +49,16 @@ class Single:
         self.description = d = describe(stage, found)
         self.frames = without_core(found, d)
         torch.manual_seed(stage.seed)
+        self.model, training = build(d), lambda: (self.frames[r] for r in rows["train"])
         if stage.start is not None:
-            self.model = folders.to_model(stage.start)
+            self.model.load_state_dict(folders.to_model(stage.start).state_dict())
+            if isinstance(stage.shifts, dict):
+                self.model.shifts[:] = torch.tensor(baseline.shifts([], d.species, stage.shifts))
+            elif stage.shifts is not None:
+                remain = left(lambda: (found[r] for r in rows["train"]), stage.start)
+                self.model.shifts += torch.tensor(baseline.shifts(remain, d.species, stage.shifts))
         else:
-            self.model, training = build(d), lambda: (self.frames[r] for r in rows["train"])
-            self.model.shifts[:] = torch.tensor(
-                baseline.shifts(training(), d.species, None if stage.shifts == "fit" else stage.shifts))
+            self.model.shifts[:] = torch.tensor(baseline.shifts(training(), d.species, stage.shifts))
             self.model.scales[:] = torch.tensor(baseline.scales(training(), d.species)).to(self.model.scales.dtype)
         self.shifts, self.notes = self.model.shifts, distilled(stage)
 
@@ -60,6 +67,12 @@ class Single:
 
     def save(self, out, about):
         folders.save(out, self.description, folders.from_model(self.model), about)
+
+
+def left(frames, model):
+    """Frames, of which `frames()` goes through, with the energies that a trained model leaves in place of their own."""
+    for f, own in zip(frames(), relabel(frames(), model)):
+        yield dataclasses.replace(f, energy=None if f.energy is None else f.energy - own.energy)
 
 
 def distilled(stage):

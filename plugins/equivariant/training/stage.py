@@ -21,10 +21,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from engine.config.quantities import InputFile
+from engine.config.quantities import InputFile, WallTime
 from engine.errors import InputError
-from engine.output.watch import seconds
+from engine.output.watch import Watch, seconds
 from engine.stages import Stage
 from plugins.equivariant import last_layer
 from plugins.equivariant.data import checks, frames, shards, splits, store
@@ -46,7 +47,8 @@ class Train(Stage):
     folder : where the model, its report and checkpoints go; start : a model folder to go on from (fine-tuning)
     cotrain : a small model trained with this one, for two time steps (``pair.Cotrain``); distill : a model folder whose
     energies, forces and stresses replace the labels, to get a small model from a large one
-    shifts : "fit", "mean", or eV for each species; epochs, max_time : whichever ends first; patience : early stop
+    shifts : "fit" (the default of a new model), "mean", or eV for each species; with `start` those of the model, unless given:
+    then "fit" and "mean" are of what it leaves; epochs, max_time : whichever ends first; patience : early stop
     compile : compile the training step; checkpoint : s between checkpoints
     """
 
@@ -59,16 +61,16 @@ class Train(Stage):
     loss: batches.Loss = field(default_factory=batches.Loss)
     batch: batches.BatchSize = field(default_factory=batches.BatchSize)
     optimizer: Optimizer = field(default_factory=Optimizer)
-    shifts: dict[str, float] | Literal["fit", "mean"] = "fit"
-    epochs: int = 100
-    max_time: str | None = None
-    patience: int | None = None
+    shifts: dict[str, float] | Literal["fit", "mean"] | None = None
+    epochs: PositiveInt = 100
+    max_time: WallTime | None = None
+    patience: PositiveInt | None = None
     start: InputFile | None = None
     cotrain: Cotrain | None = None
     distill: InputFile | None = None
     compile: bool = True
-    checkpoint: float = 300.0
-    seed: int = 0
+    checkpoint: PositiveFloat = 300.0
+    seed: NonNegativeInt = 0
     needs_system = False
 
     # -- data -------------------------------------------------------------------------------------------------------
@@ -117,8 +119,13 @@ class Train(Stage):
         out.mkdir(parents=True, exist_ok=True)
         if resume:
             trainer.resume()
-        with screen.progress(self.epochs) as progress:
-            reason = trainer.fit(progress)
+        watch = Watch()
+        watch.install()
+        try:
+            with screen.progress(self.epochs) as progress:
+                reason = trainer.fit(progress, watch.reason)
+        finally:
+            watch.restore()
         notes = [f"stopped: {reason}", f"training step: {trainer.step.note}", f"best epoch: {trainer.state['best_epoch']}",
                  f"processes: {processes.size}", f"seconds: {trainer.state['seconds']:.1f}"]
         errors = {part: trainer.errors(part, trainer.best_weights, part == "test")
@@ -148,6 +155,8 @@ class Train(Stage):
         labels = batches.Labels(subject.frames, graphs, subject.shifts.numpy(), self.loss, d.cutoff, getattr(torch, d.dtype),
                                 Lattice(subject.frames, d.smearing) if d.charges else None)
         labels.species_names = d.species
+        for line in labels.lacking(rows):
+            say(line)
         trainer = Trainer(subject.model, labels, rows, self.optimizer, self.batch, self.epochs, self.folder, processes,
                           seconds=seconds(self.max_time) if self.max_time else None, patience=self.patience, seed=self.seed,
                           compiled=self.compile, save_every=self.checkpoint, say=say, losses=subject.losses, **more)
