@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+INTERRUPTED = 130  # exit code
+
 
 def main(arguments=None):
     """``engine COMMAND ...``: one line and exit code 2 (3 for physics) for whatever a person can put right.
@@ -31,7 +33,11 @@ def main(arguments=None):
     if len(names) == 1 or wanted in names:
         app.callback()(_callback)
     try:
-        app(arguments, standalone_mode=False, prog_name="engine")
+        code = app(arguments, standalone_mode=False, prog_name="engine")
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
+        if isinstance(code, int) and code:
+            sys.exit(code)
     except EngineError as error:
         parallel.end_all(error)
         _say(" ".join(str(error).split("\n")))
@@ -43,7 +49,7 @@ def main(arguments=None):
     except KeyboardInterrupt as error:
         parallel.end_all(error)
         _say("interrupted")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:

@@ -8,10 +8,12 @@ import h5py
 import jsonschema
 import numpy as np
 import pytest
+import typer
 from ase.build import bulk
 from ase.io import read, write
 from conftest import rattled
 
+from engine import registry
 from engine.cli import main, schema
 from engine.testing import evaluate
 from potentials.eam.zhou import ZhouEAM
@@ -140,6 +142,21 @@ def test_evaluate_structures(folder, capsys):
         assert np.allclose(got.get_stress(voigt=False), -expected.virial[0] / frame.get_volume(), atol=1e-6)
         assert float(row[2]) == pytest.approx(expected.energy[0], abs=1e-7)
         assert float(row[4]) == pytest.approx(expected.virial[0][0, 0], abs=1e-5)
+
+
+# -- ends ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("end, code, said", [(KeyboardInterrupt(), 130, "engine: interrupted\n"), (typer.Exit(4), 4, ""),
+                                             (typer.Exit(0), 0, "")])
+def test_a_command_ends_with_its_exit_code(end, code, said, folder, capsys, monkeypatch):
+    def command():
+        raise end
+    monkeypatch.setattr(registry, "get", lambda group, name: command)
+    try:
+        main(["plugins"])
+        ended = 0
+    except SystemExit as stop:
+        ended = stop.code
+    assert ended == code and capsys.readouterr().err == said
 
 
 # -- plot -----------------------------------------------------------------------------------------------------------------
