@@ -16,7 +16,7 @@ from engine.cli import main
 from engine.errors import InputError
 from engine.simulation import Simulation
 from integrators.nve import NVE
-from plugins.equivariant import ahead, convert, folder, track
+from plugins.equivariant import ahead, convert, folder, screening, track
 from plugins.equivariant.description import Description
 from plugins.equivariant.models import build
 from plugins.equivariant.potential import Equivariant
@@ -90,7 +90,7 @@ def test_many_structures_relax_together(tmp_path):
     save(tmp_path / "model", **{**SMALL, "zbl": True})
     images = [box(12, seed=k) for k in (1, 2)] + [Atoms("OH2", [[0, 0, 0], [1.0, 0, 0], [-0.3, 0.95, 0]])]
     write(tmp_path / "in.xyz", images, format="extxyz")
-    lines = relax_files([str(tmp_path / "in.xyz")], str(tmp_path / "model"), str(tmp_path / "out.xyz"), 0.05, None, 400)
+    lines = list(relax_files([str(tmp_path / "in.xyz")], str(tmp_path / "model"), str(tmp_path / "out.xyz"), 0.05, None, 400))
     out = read(tmp_path / "out.xyz", ":")
     assert len(lines) == len(out) == 3 and all("in.xyz" in line for line in lines)
     for before, after in zip(images, out):
@@ -101,7 +101,45 @@ def test_many_structures_relax_together(tmp_path):
             assert np.linalg.norm(found.forces, axis=1).max() < 0.06
     assert any(after.info["converged"] for after in out)
     with pytest.raises(InputError, match="--overwrite"):
-        relax_files([str(tmp_path / "in.xyz")], str(tmp_path / "model"), str(tmp_path / "out.xyz"))
+        list(relax_files([str(tmp_path / "in.xyz")], str(tmp_path / "model"), str(tmp_path / "out.xyz")))
+
+
+def test_structures_that_fail_are_named_and_the_others_relax(tmp_path, monkeypatch, capsys):
+    """On one place, of unknown species, without atoms, in a batch with good ones: whichever is asked first."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(screening, "ATOMS", 60)
+    save("model", **SMALL)
+    close, strange = box(12, seed=3), box(12, seed=4)
+    close.positions[7] = close.positions[2]
+    strange.symbols[5] = "Na"
+    write("in.xyz", [box(12, seed=1), close, box(12, seed=2), strange, box(12, seed=5), box(12, seed=6)], format="extxyz")
+    with pytest.raises(SystemExit) as stop:
+        main(["relax", "in.xyz", "--model", "model", "--output", "out.xyz", "--force", "5"])
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert stop.value.code == 2 and "2 of 6 structures failed" in said.err and len(lines) == 6
+    assert [line.split(":")[1] for line in lines if "failed" in line] == ["1", "3"] and "knows no Na" in lines[3]
+    assert [a.info["source"] for a in read("out.xyz", ":")] == [f"in.xyz:{k}" for k in (0, 2, 4, 5)]
+    assert not Path("out.part.xyz").exists()
+    Path("out.part.xyz").write_text("of a run that was killed")
+    for arguments, reason in ((["in.xyz", "--output", "out.xyz"], "out.xyz exists"),
+                              (["in.xyz", "--output", "nowhere/out.xyz"], "nowhere/out.xyz cannot be written: No such file"),
+                              (["in.xyz", "--output", "other.xyz", "--force", "-1"], "must be positive")):
+        refused(capsys, ["relax", *arguments, "--model", "model"], reason)
+    Path("out.xyz").unlink()
+    refused(capsys, ["relax", "in.xyz", "--output", "out.xyz", "--model", "model"], "out.part.xyz exists")
+    write("bad.xyz", strange, format="extxyz")
+    refused(capsys, ["relax", "bad.xyz", "--output", "none.xyz", "--model", "model"], "all structures failed")
+    assert not list(tmp_path.glob("none*"))
+
+
+def refused(capsys, arguments, reason):
+    """A command that ends with exit code 2 and one line."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and len(error.splitlines()) == 1 and reason in error, error
 
 
 def test_foreign_arrays_become_ours_and_back(tmp_path):
@@ -256,6 +294,6 @@ def test_copper_stays_a_crystal_of_the_right_size(tmp_path):
           split=splits.Split("frame", 0.1, 0.0), loss=batches.Loss(1.0, 1.0, 100.0), compile=False, batch=BatchSize(8),
           optimizer=Optimizer(rate=0.02, warmup=5)).train(quiet=True)
     write(tmp_path / "start.xyz", bulk("Cu", cubic=True, a=3.75), format="extxyz")
-    relax_files([str(tmp_path / "start.xyz")], str(tmp_path / "model"), str(tmp_path / "end.xyz"), 0.01, "isotropic", 200)
+    list(relax_files([str(tmp_path / "start.xyz")], str(tmp_path / "model"), str(tmp_path / "end.xyz"), 0.01, "isotropic", 200))
     a = read(tmp_path / "end.xyz").cell[0, 0]
     assert abs(a - 3.59) < 0.06  # EMT's copper
