@@ -62,7 +62,7 @@ def in_torch(path, d, arrays, threads, state, domain, species, compiled):
 
     torch.set_num_threads(threads)
     packages = ahead.load_packages(ahead.compile_folder(path, say=print), d, arrays) if compiled else None
-    runner = TorchRunner(d, arrays, packages=packages)
+    runner = TorchRunner(folder.to_model(path), packages=packages)
 
     def call():
         forces = np.zeros((state.n_all, 3))

@@ -11,12 +11,12 @@ from torch.func import functional_call, grad
 from plugins.equivariant import lattice_sum
 
 
-def scatter(g, vectors, neighbours, system, systems, virial):
-    """Edge gradient (A, N, 3) -> forces (A, 3), virial (S, 3, 3) or None."""
-    rows = len(g)
+def scatter(g, vectors, neighbours, system, systems, virial, ghosts=0):
+    """Edge gradient (A, N, 3) -> forces (A + ghosts, 3), virial (S, 3, 3) or None."""
+    rows = len(g) + ghosts
     back = torch.zeros(rows + 1, 3, dtype=g.dtype, device=g.device)
     back = back.index_add(0, neighbours.reshape(-1), g.reshape(-1, 3))
-    forces = g.sum(1) - back[:rows]
+    forces = torch.nn.functional.pad(g.sum(1), (0, 0, 0, ghosts)) - back[:rows]
     if not virial:
         return forces, None
     each = -(vectors.transpose(1, 2) @ g)

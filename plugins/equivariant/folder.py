@@ -45,12 +45,16 @@ def from_model(model) -> dict[str, np.ndarray]:
 
 def to_model(folder):
     """The torch model of a folder."""
-    import torch
-
     from plugins.equivariant.models import build
 
     d, arrays = load(folder)
-    model = build(d)
+    return fill(build(d), arrays, folder)
+
+
+def fill(model, arrays, folder):
+    """A torch model with the arrays of `folder` as its state."""
+    import torch
+
     try:
         model.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
     except RuntimeError as error:

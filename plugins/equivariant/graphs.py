@@ -70,26 +70,27 @@ def _rounded(n, step):
 
 
 def join(graphs: list[Graph], cutoff: float, dtype=torch.float32, atoms=None, neighbours=None) -> Batch:
-    """Pad graphs into one batch of at least `atoms` × `neighbours` (for steps compiled for one shape)."""
-    total = sum(len(g.species) for g in graphs)
-    width = _rounded(max([neighbours or 1, *(g.widest for g in graphs)]), 4)
+    """Pad graphs, or none, into one batch of at least `atoms` × `neighbours` (for steps compiled for one shape)."""
+    together = lambda arrays, *shape: np.concatenate([np.empty((0, *shape), int), *arrays])
+    sizes = np.array([len(g.species) for g in graphs], int)
+    start, total = np.cumsum(sizes) - sizes, sizes.sum()
     rows = max(total, atoms or 0)
-    vectors = np.zeros((rows, width, 3))
-    vectors[..., 0] = 2 * cutoff
-    index = np.full((rows, width), rows)
-    species, around = np.zeros(rows, int), np.zeros((rows, width), int)
-    system = np.full(rows, len(graphs))
-    start = 0
-    for s, g in enumerate(graphs):
-        n = len(g.species)
-        first = np.searchsorted(g.centre, np.arange(n))
-        slot = np.arange(len(g.centre)) - first[g.centre] if len(g.centre) else np.zeros(0, int)
-        vectors[start + g.centre, slot] = g.vectors
-        index[start + g.centre, slot] = start + g.neighbour
-        around[start + g.centre, slot] = g.species[g.neighbour]
-        species[start:start + n], system[start:start + n] = g.species, s
-        start += n
+    species, system = np.zeros(rows + 1, int), np.full(rows, len(graphs))
+    species[:total] = together(g.species for g in graphs)
+    system[:total] = np.repeat(np.arange(len(graphs)), sizes)
+    ends = (together(getattr(g, end) + k for g, k in zip(graphs, start)) for end in ("centre", "neighbour"))
+    vectors, index = pad(*ends, together((g.vectors for g in graphs), 3), cutoff, rows, rows, neighbours or 1)
     t = torch.tensor
-    return Batch(t(vectors, dtype=dtype), t(index), t(species), t(around), t(system),
-                 t([g.volume for g in graphs], dtype=torch.float64),
-                 t([len(g.species) for g in graphs], dtype=torch.float64))
+    return Batch(t(vectors, dtype=dtype), t(index), t(species[:rows]), t(species[index]), t(system),
+                 t([g.volume for g in graphs], dtype=torch.float64), t(sizes, dtype=torch.float64))
+
+
+def pad(centre, neighbour, vectors, cutoff, n, missing, least=1):
+    """(n, N, 3) vectors and (n, N) rows, `missing` for none, of edges (m,) sorted by centre; N: a multiple of 4, at `least`."""
+    counts = np.bincount(centre, minlength=n)
+    slot = np.arange(len(centre)) - (np.cumsum(counts) - counts)[centre]
+    width = _rounded(max(int(counts.max(initial=0)), least), 4)
+    out, rows = np.zeros((n, width, 3)), np.full((n, width), missing)
+    out[..., 0] = 2 * cutoff
+    out[centre, slot], rows[centre, slot] = vectors, neighbour
+    return out, rows

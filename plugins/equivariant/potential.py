@@ -89,9 +89,10 @@ class Equivariant(Potential):
             raise InputError(f"the model {self.model} needs torch to run here: pip install engine-md[learned]") from None
         if self.device == "cuda" and not torch.cuda.is_available():
             raise InputError("device = \"cuda\": torch sees no GPU on this machine")
+        from plugins.equivariant.models import build
         from plugins.equivariant.torch_runner import TorchRunner
 
-        return TorchRunner(self.description, self.arrays, self.device, self._packages())
+        return TorchRunner(folder.fill(build(self.description), self.arrays, self.model), self.device, self._packages())
 
     def _packages(self):
         """Compiled functions: the given package, or the engine's own; None for eager, with a line that says why."""

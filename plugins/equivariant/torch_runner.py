@@ -10,23 +10,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from plugins.equivariant.description import Description
-from plugins.equivariant.models import build
+from plugins.equivariant.derivatives import scatter
+from plugins.equivariant.graphs import pad
 
 TILE = 24  # atoms that compiled functions take at a time: their edges then stay in the cache
-
-
-def pad_edges(edges, n, cutoff):
-    """(n, N, 3) vectors and (n, N) rows (−1 for none) of edges sorted by centre; missing ones lie beyond the cutoff."""
-    counts = np.diff(edges.offsets)
-    width = max(4 * -(-int(counts.max(initial=1)) // 4), 4)
-    slot = np.arange(len(edges.centre)) - edges.offsets[edges.centre]
-    vectors = np.zeros((n, width, 3))
-    vectors[..., 0] = 2 * cutoff
-    vectors[edges.centre, slot] = edges.vectors
-    rows = np.full((n, width), -1)
-    rows[edges.centre, slot] = edges.neighbor
-    return vectors, rows
 
 
 def _cuts(n):
@@ -53,19 +40,16 @@ def _tiles(neighbours, n, all_rows):
 
 
 class TorchRunner:
-    """Energies of owned atoms, and forces and virial added to the output's arrays.
+    """Energies of owned atoms by a torch model, and forces and virial added to the output's arrays.
 
     packages : the functions of ``ahead.load_packages``, compiled; without them the model runs eagerly
     """
 
-    def __init__(self, d: Description, arrays: dict[str, np.ndarray], device="cpu", packages=None):
-        self.packages = packages
-        self.description, self.device = d, torch.device(device)
-        self.model = build(d)
-        self.model.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
-        self.model.to(self.device).requires_grad_(False)
-        self.shifts = np.asarray(arrays["shifts"], float)
-        self.dtype = getattr(torch, d.dtype)
+    def __init__(self, model, device="cpu", packages=None):
+        self.packages, self.description, self.device = packages, model.description, torch.device(device)
+        self.model = model.to(self.device).requires_grad_(False)
+        self.shifts = model.shifts.cpu().numpy()
+        self.dtype = getattr(torch, self.description.dtype)
         self.read = None  # arguments of the call that `features` looks into
 
     def _tensor(self, array, dtype=None):
@@ -87,14 +71,14 @@ class TorchRunner:
         felt = respond(charges.detach().double().cpu().numpy())
         return each, each.sum() + (charges * self._tensor(felt, self.dtype)).sum()
 
-    def energies(self, vectors, rows, species, halo, n, respond=None):
+    def energies(self, vectors, neighbours, species, halo, n, respond=None):
         """(per-atom energies (n,) tensor, gradient on vectors (n, N, 3)); `species` of all rows.
 
-        respond : of a model with latent charges: tells what charges (n,) feel, ∂E/∂q
+        neighbours : (n, N) rows, the one after the last for none; respond : of a model with latent charges: tells what
+        charges (n,) feel, ∂E/∂q
         """
         all_rows = len(species)
-        neighbours = torch.where(rows < 0, all_rows, rows)
-        around = species[rows.clamp_min(0)]
+        around = species[neighbours.clamp_max(all_rows - 1)]
         if self.packages is not None and n > 1:  # compiled code wants two atoms at least
             with torch.no_grad():
                 return self._compiled(vectors, neighbours, species, around, halo, n, respond)
@@ -175,16 +159,13 @@ class TorchRunner:
 
     def __call__(self, atoms, edges, halo, species, forces, virial=None, respond=None):
         """(n,) energies without shifts; adds to forces (n_all, 3) and virial (S, 3, 3)."""
-        n = atoms.n
-        vectors, rows = pad_edges(edges, n, self.description.cutoff)
-        vectors, rows = self._tensor(vectors, self.dtype), self._tensor(rows)
-        each, g = self.energies(vectors, rows, self._tensor(species.astype(np.int64)), halo, n, respond)
-        back = torch.zeros(len(species) + 1, 3, dtype=torch.float64, device=self.device)
-        where = torch.where(rows < 0, len(species), rows).reshape(-1)
-        back.index_add_(0, where, -g.double().reshape(-1, 3))
-        back[:n] += g.double().sum(1)
-        forces += back[:-1].cpu().numpy()
+        n, all_rows = atoms.n, len(species)
+        vectors, neighbours = pad(edges.centre, edges.neighbor, edges.vectors, self.description.cutoff, n, all_rows)
+        vectors, neighbours = self._tensor(vectors, self.dtype), self._tensor(neighbours)
+        each, g = self.energies(vectors, neighbours, self._tensor(species.astype(np.int64)), halo, n, respond)
+        found, strain = scatter(g.double(), vectors.double(), neighbours, self._tensor(atoms.system[:n].astype(np.int64)),
+                                atoms.n_systems, virial is not None, all_rows - n)
+        forces += found.cpu().numpy()
         if virial is not None:
-            per_atom = -(vectors.double().transpose(1, 2) @ g.double()).cpu().numpy()
-            np.add.at(virial, atoms.system[:n], per_atom)
+            virial += strain.cpu().numpy()
         return each.double().cpu().numpy()

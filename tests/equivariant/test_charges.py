@@ -271,7 +271,7 @@ def save_short(path):
 def test_segments_that_are_compiled_are_those_of_the_model(tmp_path, architecture):
     model = save(tmp_path, architecture=architecture)
     plain, other = (Equivariant(str(tmp_path), backend="torch") for _ in range(2))
-    other._runner = TorchRunner(other.description, other.arrays, packages=ahead.functions(model.requires_grad_(False)))
+    other._runner = TorchRunner(model, packages=ahead.functions(model.requires_grad_(False)))
     a, b = (testing.evaluate(p, box(), NEEDS) for p in (plain, other))
     assert np.allclose(a.energy, b.energy, atol=1e-12) and np.allclose(a.forces, b.forces, atol=1e-11)
     assert set(ahead.examples(model)) == set(ahead.functions(model))

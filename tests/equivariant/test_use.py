@@ -232,7 +232,7 @@ def test_segments_that_are_compiled_are_those_of_the_model(tmp_path, architectur
     needs = {"energy", "forces", "virial"}
     plain, other = Equivariant(str(tmp_path), backend="torch"), Equivariant(str(tmp_path), backend="torch")
     packages = ahead.functions(model.requires_grad_(False))
-    other._runner = TorchRunner(other.description, other.arrays, packages=packages)
+    other._runner = TorchRunner(model, packages=packages)
     for atoms in (box(), Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.1]])):
         a, b = (testing.evaluate(p, atoms, needs if atoms.pbc.all() else {"energy", "forces"}) for p in (plain, other))
         assert np.allclose(a.energy, b.energy, atol=1e-12) and np.allclose(a.forces, b.forces, atol=1e-11)
