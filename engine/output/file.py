@@ -33,11 +33,16 @@ def writing(path):
 
 def replace_text(path, text):
     """Write a text file whole under another name, then rename it."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path, content):
+    """The same for what is no text."""
     path = Path(path)
     other = path.with_name(path.name + ".tmp")
     with writing(path):
-        with open(other, "w") as out:
-            out.write(text)
+        with open(other, "wb") as out:
+            out.write(content)
             out.flush()
             os.fsync(out.fileno())
         os.replace(other, path)

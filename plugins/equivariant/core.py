@@ -31,7 +31,7 @@ def closest(store, d: Description) -> dict[str, float]:
     for row in range(len(store)):
         g = store[row]
         np.minimum.at(shortest, (g.species[g.centre], g.species[g.neighbour]), np.linalg.norm(g.vectors, axis=1))
-    return {f"{d.species[i]}-{d.species[j]}": round(float(min(INSIDE * shortest[i, j], FARTHEST, d.cutoff)), 3)
+    return {f"{d.species[i]}-{d.species[j]}": min(round(float(min(INSIDE * shortest[i, j], FARTHEST)), 3), d.cutoff)
             for i in range(count) for j in range(i + 1)}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -16,8 +17,10 @@ from typing import Literal
 import numpy as np
 
 from engine.errors import InputError, nearest
+from engine.output.file import replace_text
 
 FORMAT = 1
+DIGESTS = "weights", "description"  # in [about]: of the file of weights, and of model.toml
 CHARGE = 0.25  # e, of a unit of the readout of latent charges
 
 
@@ -62,7 +65,11 @@ class Description:
     dtype: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self):
+        if not isinstance(self.species, (list, tuple)) or not all(isinstance(x, str) for x in self.species):
+            raise InputError(f"model: species = {self.species!r} must be a list of chemical symbols")
         self.species = list(self.species)
+        if len(set(self.species)) < len(self.species):
+            raise InputError(f"model: species = {self.species!r} names one of them twice")
         least = dict(l_max=0, layers=1, channels=1, features=2, bessel=1, envelope=2, embedding_depth=0, latent_depth=0,
                      readout_depth=0, embedding_width=1, latent_width=1, readout_width=1)
         for name, low in least.items():
@@ -73,8 +80,9 @@ class Description:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"model: {name} = {getattr(self, name)!r} must be true or false")
         for name in ("cutoff", "neighbors", "smearing"):
-            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int | float):
-                raise InputError(f"model: {name} = {getattr(self, name)!r} must be a number")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise InputError(f"model: {name} = {value!r} must be a number")
         for name in ("cutoffs", "cores"):
             value = getattr(self, name)
             if not isinstance(value, dict) or not all(isinstance(x, int | float) for x in value.values()):
@@ -91,22 +99,27 @@ class Description:
             if getattr(self, name) not in allowed:
                 raise InputError(f"model: {name} = {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
         self.pair_cutoffs()
-        for pair in self.cores:
-            if len(pair.split("-")) != 2 or any(n not in self.species for n in pair.split("-")):
-                raise InputError(f"model: cores has the key '{pair}'; write it as 'A-B' with species of {self.species}")
+        for pair, radius in self.cores.items():
+            self._indices("cores", pair)
+            if not 0 < radius <= self.cutoff:
+                raise InputError(f"model: cores '{pair}' = {radius} must be positive and at most cutoff = {self.cutoff}")
+
+    def _indices(self, table, pair):
+        """Species of a key 'A-B' of `cutoffs` or `cores`."""
+        names = pair.split("-")
+        if len(names) != 2 or any(n not in self.species for n in names):
+            raise InputError(f"model: {table} has the key '{pair}'; write it as 'A-B' with species of {self.species}")
+        return map(self.species.index, names)
 
     def pair_cutoffs(self) -> np.ndarray:
         """(species, species) Å, [centre, neighbour]."""
         table = np.full((len(self.species), len(self.species)), float(self.cutoff))
         for pair, value in self.cutoffs.items():
-            names = pair.split("-")
-            if len(names) != 2 or any(n not in self.species for n in names):
-                raise InputError(f"model: cutoffs has the key '{pair}'; write it as 'A-B' with species of {self.species}")
+            i, j = self._indices("cutoffs", pair)
             if not 0 < value <= self.cutoff:
                 raise InputError(f"model: cutoffs '{pair}' = {value} must be positive and at most cutoff = {self.cutoff}")
-            i, j = map(self.species.index, names)
             table[i, j] = value
-            if f"{names[1]}-{names[0]}" not in self.cutoffs:
+            if f"{self.species[j]}-{self.species[i]}" not in self.cutoffs:
                 table[j, i] = value
         return table
 
@@ -118,6 +131,8 @@ class Description:
 def from_dict(table: dict, where: str = "model") -> Description:
     """A description from a TOML table; unknown keys are refused by name."""
     known = [f.name for f in fields(Description)]
+    if not isinstance(table, dict):
+        raise InputError(f"{where}: model = {table!r} must be a table of {', '.join(known)}")
     for key in table:
         if key not in known:
             raise InputError(f"{where}: unknown key '{key}'{nearest(key, known)}; known: {', '.join(known)}")
@@ -133,38 +148,60 @@ def _toml(value):
 
 
 def write(folder: Path, description: Description, about: dict):
-    """model.toml: format, description, and `about` (units, versions, where from)."""
+    """model.toml: format, description, and `about` (units, versions, where from), with a digest of them all."""
     lines = [f"format = {FORMAT}", "", "[model]"]
     lines += [f"{key} = {_toml(value)}" for key, value in asdict(description).items()]
     lines += ["", "[about]"] + [f"{key} = {_toml(value)}" for key, value in about.items()]
-    Path(folder, "model.toml").write_text("\n".join(lines) + "\n")
+    text = "\n".join(lines) + "\n"
+    replace_text(Path(folder, "model.toml"), f'{text}description = "{_digest(tomllib.loads(text))}"\n')
 
 
-def read(folder: Path) -> Description:
+def _digest(table: dict) -> str:
+    """Of what model.toml says, whatever its layout; without the digests themselves."""
+    about = {key: value for key, value in table.get("about", {}).items() if key not in DIGESTS}
+    return digest(json.dumps({**table, "about": about}, sort_keys=True, default=str).encode())
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def read(folder: Path) -> tuple[Description, dict]:
+    """The description, and what the folder says about itself."""
     path = Path(folder, "model.toml")
     if not path.is_file():
         raise InputError(f"{folder} is no trained model: it has no model.toml")
     try:
-        table = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = tomllib.loads(path.read_bytes().decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: {error}") from None
     if table.get("format") != FORMAT:
         raise InputError(f"{path}: format {table.get('format')!r}, this version reads {FORMAT}")
-    return from_dict(table.get("model", {}), str(path))
+    d, about = from_dict(table.get("model", {}), str(path)), table.get("about", {})
+    if not isinstance(about, dict):
+        raise InputError(f"{path}: about = {about!r} must be a table")
+    if about.get("description", _digest(table)) != _digest(table):
+        raise InputError(f"{path} was edited after the model was made; undo that, or, if it was meant, take the line "
+                         "`description = ...` out of [about]")
+    return d, about
 
 
-def read_weights(folder: Path) -> dict[str, np.ndarray]:
-    """name -> array; a truncated or foreign file is one clear line."""
+def read_weights(folder: Path, expected: str | None = None) -> dict[str, np.ndarray]:
+    """name -> array; a truncated or foreign file, or one of another digest than `expected`, is one clear line."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     path = Path(folder, "weights.safetensors")
     if not path.is_file():
         raise InputError(f"{folder} has no weights.safetensors")
     try:
-        weights = load_file(path)
+        content = path.read_bytes()
+        weights = load(content)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); was it truncated?") from None
+    if expected not in (None, digest(content)):
+        raise InputError(f"{path} is not the file that model.toml was written with: it is another model's, or was changed; put "
+                         "the right one there, or, if it was meant, take the line `weights = ...` out of [about] in model.toml")
     for name, array in weights.items():
         if not np.isfinite(array).all():
             raise InputError(f"{path}: '{name}' contains NaN or infinity")

@@ -1,40 +1,46 @@
-"""A trained model on disk: ``model.toml`` and ``weights.safetensors``, written whole, never a pickle."""
+"""A trained model on disk: ``model.toml`` and ``weights.safetensors``, written whole, never a pickle.
+
+``model.toml`` has a digest of the weights and one of itself, so that files of two models, or changed ones, are noticed.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
 
 import engine
 from engine.errors import InputError
+from engine.output.file import replace_bytes, writing
 from plugins.equivariant import description as descriptions
 from plugins.equivariant.description import Description
+from plugins.equivariant.shapes import shapes
 
 
 def save(folder, d: Description, arrays: dict[str, np.ndarray], about: dict | None = None):
     """Both files, each under a temporary name first."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as as_bytes
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "weights.safetensors.tmp"
-    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, temporary)
-    os.replace(temporary, folder / "weights.safetensors")
-    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-    about = {"engine": engine.__version__, "units": "eV, Å", "weights": digest[:16], **(about or {})}
-    descriptions.write(folder, d, about)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    content = as_bytes({name: np.ascontiguousarray(a) for name, a in arrays.items()})
+    replace_bytes(folder / "weights.safetensors", content)
+    descriptions.write(folder, d, {"engine": engine.__version__, "units": "eV, Å", "weights": descriptions.digest(content),
+                                   **(about or {})})
 
 
 def load(folder) -> tuple[Description, dict[str, np.ndarray]]:
-    """Description and arrays, their shapes checked against the description."""
-    d = descriptions.read(folder)
-    arrays = descriptions.read_weights(folder)
-    for name in ("scales", "shifts"):
-        if name not in arrays or arrays[name].shape != (len(d.species),):
-            raise InputError(f"{folder}: '{name}' does not fit {len(d.species)} species; the two files do not belong together")
+    """Description and arrays, of a local model all of them of the shapes that the description asks for."""
+    d, about = descriptions.read(folder)
+    arrays = descriptions.read_weights(folder, about.get("weights"))
+    local, each = d.architecture == "local", (len(d.species),)
+    wanted = shapes(d, about.get("form")) if local else {"scales": each, "shifts": each}
+    for name, shape in wanted.items():
+        if name not in arrays or arrays[name].shape != shape:
+            found = f"of shape {arrays[name].shape}" if name in arrays else "not there"
+            raise InputError(f"{folder}: weights.safetensors does not fit model.toml: '{name}' is {found}, and should be of "
+                             f"shape {shape}")
     return d, arrays
 
 

@@ -7,8 +7,8 @@ labels of noise σ and a flat prior kept finite by λ, the weights' covariance, 
 
 energies per atom entering the fit. σ² is fixed so that the average of (error)²/variance over validation frames is one.
 It costs nothing to train; like any linear estimate, it says how far features are from those seen. A training keeps Σ
-beside the model; a run reads it where somebody asks for ``variance`` or ``atom_variance`` (``watch.py``), without torch for a
-local model; and ``uncertainties`` does for frames, to choose what to label next:
+beside the model; a run reads it where somebody asks for ``variance`` or ``atom_variance`` (``uncertainty.py``), without torch
+for a local model; and ``uncertainties`` does for frames, to choose what to label next:
 
 >>> from plugins.equivariant.last_layer import uncertainties
 >>> uncertainties("water", frames)          # eV, one standard deviation for each of ASE's Atoms
@@ -18,13 +18,13 @@ With latent charges it is that of the energy inside the cutoff.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from engine.errors import InputError
+from engine.output.file import replace_bytes
 
 FILE = "last_layer.safetensors"
 
@@ -156,7 +156,7 @@ def _parts(rows, most=256):
 
 def keep(trainer, out):
     """Fit to the frames of a training that have energies, and write the covariance into the model's folder `out`."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     labels = trainer.labels
     having = {part: np.asarray(rows, int)[labels.has["energy"][rows]] for part, rows in trainer.rows.items()}
@@ -166,10 +166,8 @@ def keep(trainer, out):
     errors = np.concatenate([_errors(trainer, validation[k:k + trainer.shape.frames])
                              for k in range(0, len(validation), trainer.shape.frames)])
     found = fit(trainer.model, labels, train, validation, trainer.shape, errors)
-    temporary = Path(out, FILE + ".tmp")
     weights = last_linear(trainer.model).weight.detach().cpu().numpy()
-    save_file({"covariance": found.covariance, "weights": weights, "known": np.array(found.known)}, temporary)
-    os.replace(temporary, Path(out, FILE))
+    replace_bytes(Path(out, FILE), save({"covariance": found.covariance, "weights": weights, "known": np.array(found.known)}))
 
 
 def _errors(trainer, rows):

@@ -8,11 +8,13 @@ from ase import Atoms
 from engine import testing
 from engine.errors import InputError
 from plugins.equivariant import derivatives, folder, graphs
+from plugins.equivariant import description as descriptions
 from plugins.equivariant.core import closest, repulsion, subtract
 from plugins.equivariant.data import frames, store
 from plugins.equivariant.description import Description
 from plugins.equivariant.local import LocalModel
 from plugins.equivariant.potential import Equivariant
+from plugins.equivariant.shapes import shapes
 
 SMALL = dict(species=["O", "H"], cutoff=3.4, neighbors=12.0, channels=5, features=10, embedding_width=12, latent_width=9,
              readout_width=8, dtype="float64")
@@ -115,11 +117,62 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [dict(charges=1), dict(parity="yes"), dict(cutoff="4 A"), dict(cutoffs=3.0), dict(l_max=1.5),
-                                   dict(cores={"O-H": "x"}), dict(smearing=True), dict(channels=True), dict(neighbors=None)])
+                                   dict(cores={"O-H": "x"}), dict(smearing=True), dict(channels=True), dict(neighbors=None),
+                                   dict(cutoff=np.inf), dict(species="O"),
+                                   dict(species=3), dict(species=[1]), dict(species=["O", "H", "O"])])
 def test_descriptions_of_the_wrong_kind_are_refused_in_one_line(wrong):
     with pytest.raises(InputError, match=f"model: {next(iter(wrong))} = ") as refusal:
         Description(**{**SMALL, **wrong})
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("radius", [9.0, -1.0, 0.0, np.nan, np.inf])
+def test_cores_end_inside_the_cutoff(radius):
+    with pytest.raises(InputError, match="model: cores 'O-H' = .* must be positive and at most cutoff = 3.4"):
+        Description(**SMALL, zbl=True, cores={"O-H": radius})
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("charges", [False, True])
+def test_shapes_are_those_of_the_torch_model(name, charges):
+    d = Description(**MODELS[name], charges=charges)
+    assert shapes(d) == {name: tuple(array.shape) for name, array in LocalModel(d).state_dict().items()}
+
+
+def test_files_of_two_models_and_edited_ones_are_noticed(tmp_path):
+    for name, seed in (("one", 1), ("other", 2)):
+        save(tmp_path / name, seed, **SMALL)
+    toml, weights = ((tmp_path / "one" / name) for name in ("model.toml", "weights.safetensors"))
+    whole, text = weights.read_bytes(), toml.read_text()
+    weights.write_bytes((tmp_path / "other/weights.safetensors").read_bytes())
+    with pytest.raises(InputError, match="not the file that model.toml was written with.* take the line `weights"):
+        Equivariant(str(tmp_path / "one"))
+    toml.write_text("".join(line for line in text.splitlines(True) if not line.startswith("weights")))
+    Equivariant(str(tmp_path / "one"))
+    weights.write_bytes(whole)
+    edited = text.replace("cutoff = 3.4", "cutoff = 5.0")
+    toml.write_text(edited)
+    with pytest.raises(InputError, match="was edited after the model was made.* take the line `description"):
+        Equivariant(str(tmp_path / "one"))
+    toml.write_text("".join(line for line in edited.splitlines(True) if not line.startswith("description")))
+    assert Equivariant(str(tmp_path / "one")).description.cutoff == 5.0
+    toml.write_text(text.replace("\n\n", "\n# a remark\n"))
+    Equivariant(str(tmp_path / "one"))
+
+
+def test_a_write_that_fails_leaves_the_old_model(tmp_path, monkeypatch):
+    save(tmp_path, 1, **SMALL)
+    text = (tmp_path / "model.toml").read_text()
+
+    def fails(*arguments):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr("os.fsync", fails)
+    with pytest.raises(InputError, match="No space left"):
+        save(tmp_path, 2, **SMALL)
+    with pytest.raises(InputError, match="No space left"):
+        descriptions.write(tmp_path, Description(**SMALL), {})
+    assert (tmp_path / "model.toml").read_text() == text
+    folder.load(tmp_path)
 
 
 def test_a_local_model_through_torch_is_the_same(tmp_path):

@@ -142,6 +142,38 @@ def refused(capsys, arguments, reason):
     assert stop.value.code == 2 and len(error.splitlines()) == 1 and reason in error, error
 
 
+def damaged(path, architecture="local", **changed):
+    """A model folder whose weights do not fit it: an array dropped (None), or another in its place."""
+    model = build(Description(architecture=architecture, layers=1, **SMALL))
+    arrays = folder.from_model(model) | changed
+    folder.save(path, model.description, {name: array for name, array in arrays.items() if array is not None})
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+@pytest.mark.parametrize("architecture, changed, reason", [
+    ("local", {"first.weight": None}, "'first.weight' is not there"),
+    ("local", {"readout.layers.1.weight": np.ones((8, 2))}, "is of shape (8, 2), and should be of shape (8, 1)"),
+    ("message-passing", {"scales": None}, "'scales' is not there"),
+    ("message-passing", {"embedding": None}, "Missing key(s) in state_dict: \"embedding\""),
+    ("message-passing", {"readout.0.weight": np.ones((5, 9))}, "size mismatch for readout.0.weight"),
+])
+def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path, architecture, changed, reason, backend):
+    damaged(tmp_path, architecture, **changed)
+    with pytest.raises(InputError) as refusal:
+        Equivariant(str(tmp_path), backend=backend).bind(["O", "H"])
+    assert reason in str(refusal.value) and str(tmp_path) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("text, reason", [("format = 1\nmodel = 3\n", "model = 3 must be a table"),
+                                          ("format = 1\nabout = 3\n", "about = 3 must be a table"),
+                                          ("format = 2\n", "this version reads 1"), ("format", "model.toml: ")])
+def test_descriptions_that_are_none_are_refused_by_commands(tmp_path, monkeypatch, capsys, text, reason):
+    monkeypatch.chdir(tmp_path)
+    save("model", **SMALL)
+    Path("model/model.toml").write_text(text)
+    refused(capsys, ["compile", "model"], reason)
+
+
 def test_foreign_arrays_become_ours_and_back(tmp_path):
     """`convert` undoes the order in which the other code stores weights: written by hand from a model of ours."""
     torch.manual_seed(4)
