@@ -25,9 +25,9 @@ import torch
 
 from engine.errors import InputError
 from engine.kernels.compiled import cache_folder
+from engine.output.file import writing
 from plugins.equivariant import folder as folders
 from plugins.equivariant.description import Description
-from plugins.equivariant.models import build
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-10}  # of the largest number, compiled against eager
 
@@ -148,19 +148,37 @@ def _compile(function, arguments, axes, path):
         torch._inductor.aoti_compile_and_package(program, package_path=str(path))
 
 
-def compile_folder(model_folder, out=None, say=lambda text: None) -> Path:
-    """Compile a model folder; returns the folder of packages, made once for this machine and these weights."""
+def compile_folder(model_folder, out=None, say=lambda text: None, force=False) -> Path:
+    """Compile a model folder; returns the folder of packages, made once for this machine and these weights.
+
+    out : where the package goes instead of into the cache, replacing one that is there only with `force`
+    """
+    if out is not None:
+        refuse_to_overwrite(out, force)
     d, arrays = folders.load(model_folder)
     about = {**machine(), "weights": weights_hash(d, arrays), "species": d.species, "cutoff": d.cutoff,
              "units": "eV, Å", "architecture": d.architecture, "dtype": d.dtype, "layers": d.layers}
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
-    target = Path(out) if out else cache_folder() / f"aoti_{key}"
+    target = Path(out).resolve() if out is not None else cache_folder() / f"aoti_{key}"
     if out is not None:
         return _compile_into(model_folder, target, d, about, say)
     with one_at_a_time(key):  # of the ranks of a run one compiles, the others wait for its package
         if not (target / "package.json").is_file():
             _compile_into(model_folder, target, d, about, say)
     return target
+
+
+def refuse_to_overwrite(out, force):
+    """Only a package may be replaced, and only where that was asked for."""
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder for the package")
+    found = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    other = [name for name in found if name != "package.json" and not name.endswith(".pt2")]
+    if other:
+        raise InputError(f"{out} holds '{other[0]}', so it is no package, and nothing is written there; name another folder")
+    if found and not force:
+        raise InputError(f"{out} holds a package; name another folder, or say --force to replace it")
 
 
 @contextmanager
@@ -182,8 +200,9 @@ def _compile_into(model_folder, target, d, about, say):
     if not shutil.which(os.environ.get("CXX", "g++")) and not shutil.which("clang++"):
         raise InputError("compiling ahead of time needs a C++ compiler (g++ or clang++), and none is found")
     model = folders.to_model(model_folder).requires_grad_(False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix="aoti_tmp_"))
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix="aoti_tmp_"))
     made, worst, begun = functions(model), 0.0, time.perf_counter()
     try:
         for name, (arguments, axes) in examples(model).items():
@@ -198,9 +217,11 @@ def _compile_into(model_folder, target, d, about, say):
             raise InputError(f"the compiled model differs from the plain one by {worst:.1e}; it is not used")
         about["difference_from_eager"] = worst
         (temporary / "package.json").write_text(json.dumps(about, indent=1))
+        old = temporary.with_name(temporary.name + "_old")
         if target.exists():
-            shutil.rmtree(target)
+            os.rename(target, old)
         os.rename(temporary, target)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     say(f"compiled in {time.perf_counter() - begun:.0f} s, once for this machine; equals eager to {worst:.1e} (allowed "
@@ -227,8 +248,8 @@ def load_packages(folder, d: Description, arrays) -> dict:
     """{name: function} of a folder of packages; refused in one line where they are not for this model and machine."""
     folder = Path(folder)
     try:
-        about = json.loads((folder / "package.json").read_text())
-    except (OSError, ValueError):
+        about = dict(json.loads((folder / "package.json").read_text()))
+    except (OSError, ValueError, TypeError):
         raise InputError(f"{folder} holds no compiled model: package.json is missing or cannot be read") from None
     for key, value in {**machine(), "weights": weights_hash(d, arrays)}.items():
         if about.get(key) != value:
@@ -243,6 +264,3 @@ def load_packages(folder, d: Description, arrays) -> dict:
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError(f"{folder / name}.pt2 cannot be loaded ({str(error).splitlines()[0]}); compile it again") from None
     return out
-
-
-__all__ = ["build", "compile_folder", "load_packages", "machine"]

@@ -41,11 +41,12 @@ def convert(
     folder: Annotated[str, typer.Argument(help="where the model goes")],
     trust: Annotated[bool, typer.Option("--trust", help="the file is a pickle: reading it runs code from it")] = False,
     python: Annotated[str, typer.Option("--python", help="an interpreter that has nequip (and nequip-allegro)")] = "",
+    force: Annotated[bool, typer.Option("--force", help="replace the model that is in the folder")] = False,
 ):
     """Convert a foreign checkpoint into a model folder."""
     from plugins.equivariant.convert import convert as work
 
-    d = work(checkpoint, folder, trust, python or None)
+    d = work(checkpoint, folder, trust, python or None, force)
     print(f"{folder}: a {d.architecture} model of {', '.join(d.species)}, cutoff {d.cutoff} Å, l_max {d.l_max}, "
           f"{d.layers} layers")
 
@@ -54,6 +55,7 @@ def compile(
     folder: Annotated[str, typer.Argument(help="a trained model")],
     output: Annotated[str, typer.Option("--output", help="write the package there instead of into the cache")] = "",
     threads: Annotated[int, typer.Option("--threads", help="threads that the native code is made for")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="replace the package that is there")] = False,
 ):
     """Compile a model for this machine: the Numba kernel of a local model, and torch's native code."""
     import torch
@@ -62,14 +64,14 @@ def compile(
     from plugins.equivariant import folder as folders
 
     d, arrays = folders.load(folder)
+    if d.architecture != "local" or output:
+        torch.set_num_threads(threads)
+        print(f"{folder}: {ahead.compile_folder(folder, output or None, print, force)}")
     if d.architecture == "local":
         from plugins.equivariant.kernel.run import Kernel
 
         Kernel(d, arrays)
         print(f"{folder}: the kernel that runs on a CPU is compiled and cached")
-    if d.architecture != "local" or output:
-        torch.set_num_threads(threads)
-        print(f"{folder}: {ahead.compile_folder(folder, output or None, say=print)}")
 
 
 def relax(

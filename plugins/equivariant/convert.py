@@ -39,8 +39,11 @@ def read_foreign(checkpoint, trust: bool, python: str | None = None):
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "arrays.safetensors")
         script = Path(__file__).with_name("foreign_checkpoint.py")
-        done = subprocess.run([python or sys.executable, str(script), str(checkpoint), str(output)],
-                              capture_output=True, text=True)
+        try:
+            done = subprocess.run([python or sys.executable, str(script), str(checkpoint), str(output)],
+                                  capture_output=True, text=True)
+        except OSError as error:
+            raise InputError(f"--python {python}: {error.strerror}; give an interpreter with nequip and nequip-allegro") from None
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise InputError(f"{checkpoint} could not be read by {python or sys.executable}: {reason}; "
@@ -127,10 +130,12 @@ def translate(arrays: dict, hyper: dict, layers=()) -> tuple[descriptions.Descri
     return d, {name: np.ascontiguousarray(array) for name, array in out.items()}
 
 
-def convert(checkpoint, folder, trust=False, python=None):
+def convert(checkpoint, folder, trust=False, python=None, force=False):
     """Write `folder` from their checkpoint; returns the description."""
     from plugins.equivariant.folder import save
 
+    if Path(folder, "model.toml").exists() and not force:
+        raise InputError(f"{folder} holds a model; name another folder, or say --force to replace it")
     d, arrays = translate(*read_foreign(checkpoint, trust, python))
     save(folder, d, arrays, {"origin": f"converted from {Path(checkpoint).name}"})
     return d

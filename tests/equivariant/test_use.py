@@ -174,6 +174,39 @@ def test_descriptions_that_are_none_are_refused_by_commands(tmp_path, monkeypatc
     refused(capsys, ["compile", "model"], reason)
 
 
+def test_a_compilation_replaces_nothing_but_a_package_and_only_when_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ahead, "_compile", lambda function, arguments, axes, path: path.write_bytes(b"new"))
+    monkeypatch.setattr(ahead, "_difference", lambda *arguments: 0.0)
+    save("water", **SMALL)
+    held = {path.name for path in Path("water").iterdir()}
+    refused(capsys, ["compile", "water", "--output", "water", "--force"], "water holds 'model.toml', so it is no package")
+    refused(capsys, ["compile", "water", "--output", "water/model.toml"], "water/model.toml is a file")
+    assert {path.name for path in Path("water").iterdir()} == held
+    main(["compile", "water", "--output", "package"])
+    Path("package/whole.pt2").write_bytes(b"old")
+    refused(capsys, ["compile", "water", "--output", "package"], "package holds a package")
+    with monkeypatch.context() as patch:
+        patch.setattr(ahead, "_difference", lambda *arguments: 1.0)
+        refused(capsys, ["compile", "water", "--output", "package", "--force"], "differs from the plain one")
+    assert Path("package/whole.pt2").read_bytes() == b"old"
+    main(["compile", "water", "--output", "package", "--force"])
+    assert Path("package/whole.pt2").read_bytes() == b"new"
+    assert {path.name for path in tmp_path.iterdir()} == {"water", "package"}
+
+
+def test_a_conversion_asks_before_it_replaces_a_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("theirs.ckpt").write_bytes(b"")
+    save("model", **SMALL)
+    refused(capsys, ["convert", "theirs.ckpt", "other", "--trust", "--python", "/nope"], "--python /nope: No such file")
+    refused(capsys, ["convert", "theirs.ckpt", "model", "--trust"], "model holds a model; name another folder, or say --force")
+    monkeypatch.setattr(convert, "read_foreign",
+                        lambda *arguments: convert.read_arrays(Path(__file__).with_name("nequip_small.safetensors")))
+    main(["convert", "theirs.ckpt", "model", "--trust", "--force"])
+    assert folder.load("model")[0].architecture == "message-passing"
+
+
 def test_foreign_arrays_become_ours_and_back(tmp_path):
     """`convert` undoes the order in which the other code stores weights: written by hand from a model of ours."""
     torch.manual_seed(4)
@@ -246,6 +279,9 @@ def test_packages_from_outside_need_trust_and_the_right_machine(tmp_path):
     about = {**ahead.machine(), "weights": ahead.weights_hash(d, arrays)}
     import json
 
+    (tmp_path / "package/package.json").write_text("[]")
+    with pytest.raises(InputError, match="was compiled for form = None"):
+        ahead.load_packages(tmp_path / "package", d, arrays)
     (tmp_path / "package/package.json").write_text(json.dumps({**about, "torch": "1.0"}))
     with pytest.raises(InputError, match="compiled for torch = 1.0, here it is"):
         ahead.load_packages(tmp_path / "package", d, arrays)
