@@ -28,8 +28,9 @@ class Equivariant(Potential):
     """A trained model.
 
     model : the folder that ``engine train`` or ``engine convert`` wrote; backend : "kernel" (Numba, local models on
-    a CPU), "compiled" (torch, ahead of time), "torch" (eager), or the best of those that can run it; package : a folder
-    of ``engine compile --output``, native code that runs only with trust = true; device : "cpu" or "cuda", for torch
+    a CPU), "compiled" (torch, ahead of time, on a CPU), "torch" (eager), or the best of those that can run it; package : a
+    folder of ``engine compile --output``, native code that runs only with trust = true; device : "cpu", or "cuda", where
+    models run eagerly
     spacing : Å, of the mesh on which latent charges act on each other, where the model has them; 0.4 of their smearing
     if not given, which is good to about 1e-6 of the forces
     """
@@ -49,10 +50,15 @@ class Equivariant(Potential):
     def __post_init__(self):
         self.description, self.arrays = folder.load(self.model)
         local = self.description.architecture == "local"
+        if {"response_scales", "field_weights.0"} & set(self.arrays):
+            raise InputError(f"the model {self.model} has an electric field in it; say kind = \"dielectric\"")
         if self.backend == "kernel" and not local:
             raise InputError(f"the model {self.model} passes messages, which backend = \"kernel\" cannot; leave it out")
         if self.backend == "kernel" and self.device != "cpu":
             raise InputError("backend = \"kernel\" runs on a CPU; for a GPU say backend = \"torch\"")
+        if self.device != "cpu" and (self.backend == "compiled" or self.package is not None):
+            raise InputError("backend = \"compiled\" and packages are native code for a CPU; on a GPU models run eagerly today: "
+                             "say backend = \"torch\" with device = \"cuda\"")
         if self.package is not None and not self.trust:
             raise InputError(f"package = {self.package} is native code from outside; say trust = true if you trust its "
                              "source, or leave it out: the engine compiles the model itself")

@@ -6,11 +6,15 @@ from ase import Atoms
 
 torch = pytest.importorskip("torch")
 
+from engine.errors import InputError  # noqa: E402
 from engine.testing import random_rotation  # noqa: E402
 from plugins.dielectric.derivatives import evaluate  # noqa: E402
 from plugins.dielectric.model import DielectricModel  # noqa: E402
+from plugins.dielectric.training import write  # noqa: E402
 from plugins.equivariant import graphs  # noqa: E402
 from plugins.equivariant.description import Description  # noqa: E402
+from plugins.equivariant.potential import Equivariant  # noqa: E402
+from plugins.equivariant.shapes import shapes  # noqa: E402
 
 SMALL = dict(species=["O", "Si"], cutoff=4.0, l_max=2, layers=2, channels=4, features=8, embedding_width=8, latent_width=8,
              readout_width=8, bessel=4, neighbors=20.0, dtype="float64")
@@ -48,6 +52,13 @@ def moved(atoms, i, a, h):
 
 def slope(function, h):
     return (8 * (function(h) - function(-h)) - (function(2 * h) - function(-2 * h))) / (12 * h)
+
+
+def test_a_folder_holds_what_its_form_asks_for(model, tmp_path):
+    assert shapes(model.description, model.form) == {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    write(tmp_path, model)
+    with pytest.raises(InputError, match="has an electric field in it; say kind = \"dielectric\""):
+        Equivariant(str(tmp_path))
 
 
 @pytest.mark.parametrize("field", [FIELD, np.zeros(3)], ids=["field", "zero"])

@@ -207,6 +207,13 @@ def test_a_conversion_asks_before_it_replaces_a_model(tmp_path, monkeypatch, cap
     assert folder.load("model")[0].architecture == "message-passing"
 
 
+def test_compiled_code_is_for_a_cpu(tmp_path):
+    save(tmp_path, **SMALL)
+    for given in ({"backend": "compiled"}, {"package": "some", "trust": True}):
+        with pytest.raises(InputError, match="on a GPU models run eagerly today"):
+            Equivariant(str(tmp_path), device="cuda", **given)
+
+
 def test_foreign_arrays_become_ours_and_back(tmp_path):
     """`convert` undoes the order in which the other code stores weights: written by hand from a model of ours."""
     torch.manual_seed(4)
