@@ -87,6 +87,100 @@ def test_stress_order_and_sign():
         frames._tensor([1, 2, 3, 4, 5, 6], "xx yy zz xy xy zx", "here")
 
 
+def test_a_stress_that_ase_has_put_in_order_keeps_it(tmp_path):
+    """`stress_order` is that of six numbers of a file; ASE makes six of nine under the name 'stress' by itself."""
+    tensor = np.array([[1.0, 4, 5], [4, 2, 6], [5, 6, 3]])
+    atoms = bulk("Cu", cubic=True)
+    order = "xx yy zz xy yz xz"
+    for info in (dict(stress=tensor), dict(REF_stress=tensor), dict(REF_stress=np.array([1.0, 2, 3, 4, 6, 5]))):
+        atoms.info = dict(energy=0.0, **info)
+        write(tmp_path / "one.xyz", atoms, format="extxyz")
+        found, = frames.read(frames.Source([str(tmp_path / "one.xyz")], stress_order=order))
+        assert np.allclose(found.stress, tensor), info
+
+
+def test_sign_of_stress_and_virial(tmp_path):
+    atoms, tensor = bulk("Cu", cubic=True), np.diag([0.01, 0.02, 0.03])
+
+    def read(given, other, **how):
+        atoms.info = {name: value for name, value in (("REF_stress", given), ("virial", other)) if value is not None}
+        write(tmp_path / "one.xyz", atoms, format="extxyz")
+        return frames.read(frames.Source([str(tmp_path / "one.xyz")], **how))[0].stress
+    virial = -tensor * atoms.get_volume()
+    assert np.allclose(read(None, virial), tensor) and np.allclose(read(tensor, virial), tensor)
+    assert np.allclose(read(None, -virial, stress_sign=-1), tensor)
+    assert np.allclose(read(-tensor, -virial, stress_sign=-1), tensor)
+    for wrong in (-virial, 160.2 * virial):
+        with pytest.raises(InputError, match="one.xyz, frame 0: 'REF_stress' and 'virial' are not the same stress"):
+            read(tensor, wrong)
+        assert np.allclose(read(tensor, wrong, stress="REF_stress"), tensor)
+        assert not np.allclose(read(tensor, wrong, virial="virial"), tensor)
+
+
+@pytest.mark.parametrize("index", [":", "2::3", "-3:", "::-1", "5", "-1", "1:6:2"])
+def test_frames_are_named_by_their_number_in_the_file(tmp_path, index):
+    images = labelled(8)
+    for number, atoms in enumerate(images):
+        atoms.info["number"] = number
+    write(tmp_path / "some.xyz", images, format="extxyz")
+    found = frames.read(frames.Source([str(tmp_path / "some.xyz")], frames=index))
+    assert [f.source for f in found] == [f"some.xyz, frame {f.info['number']}" for f in found] and found
+
+
+UNITS = {"kcal/mol": dict(energy=23.0605, forces=23.0605), "Hartree/Bohr": dict(energy=1 / 27.2114, forces=1 / 51.4221),
+         "GPa": dict(stress=160.2177), "kbar": dict(stress=1602.177), "Bohr": dict(positions=1.889726, cell=1.889726)}
+
+
+def in_other_units(found, unit, which):
+    for row in which:
+        for name, factor in UNITS[unit].items():
+            setattr(found[row], name, getattr(found[row], name) * factor)
+    return checks.check(found).warnings
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("symbols", ["CuAu", "Cu"])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_mixed_units_are_seen(tmp_path, unit, symbols, share):
+    write(tmp_path / "some.xyz", labelled(30, symbols=symbols), format="extxyz")
+    found = frames.read(frames.Source([str(tmp_path / "some.xyz")]))
+    assert not checks.check(found).warnings
+    which = sorted(np.random.default_rng(1).permutation(30)[:int(30 * share)])
+    seen = [w for w in in_other_units(found, unit, which) if "of two kinds" in w and f"{unit} " in w.replace("/Å", "")]
+    assert seen, "neither group is named"
+    one, other = seen[0].split(": ", 1)[1].split("; and ")
+    rest = [k for k in range(30) if k not in which]
+    for group in (one, other):
+        names = {int(part.split("frame ")[1].split()[0].strip(":,")) for part in group.split(".xyz, ")[1:]}
+        assert names and (names <= set(which) or names <= set(rest))
+
+
+@pytest.mark.parametrize("name", ["allegro-pol/BaTiO3_dev", "carbon-reduced/carbon_reduced_100", "cu-nequip/Cu-cubic",
+                                  "mlearn/Cu_dev", "mlearn/Ni_dev", "mlearn/Si_train", "pbte-nep/PbTe_10",
+                                  "solvent-xtb/solvent_train"])
+def test_sets_in_their_units_are_not_suspected(shared_data, name):
+    warnings = checks.check(frames.read(frames.Source([str(shared_data / f"06-mlip-data/{name}.xyz")]))).warnings
+    assert not [w for w in warnings if "of two kinds" in w or "?" in w]
+
+
+@pytest.mark.parametrize("unit, says", [("Bohr", "Bohr read as Å"), ("kbar", "GPa or kbar"), ("kcal/mol", "kcal/mol")])
+def test_a_whole_set_in_other_units(tmp_path, unit, says):
+    write(tmp_path / "some.xyz", labelled(12), format="extxyz")
+    found = frames.read(frames.Source([str(tmp_path / "some.xyz")]))
+    assert any(says in w for w in in_other_units(found, unit, range(12)))
+
+
+def test_energies_of_all_electrons_tell_their_unit():
+    """Water from a code that counts every electron, −76.42 Hartree, taken for eV."""
+    def water(energy, shift):
+        place = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.0]]) + shift
+        return frames.Frame(np.array(list("OHH")), place, np.zeros((3, 3)), np.zeros(3, bool), energy, None, None, "water")
+    for energy, says in ((-76.42, ["Hartree read as eV"]), (-76.42 * 2, ["Ry read as eV"]), (-76.42 * 27.2114, []),
+                         (-76.42 * 627.509, ["kcal/mol read as eV"]), (-14.2, [])):
+        found = [w for w in checks.check([water(energy, k) for k in range(3)]).warnings if "all electrons" in w]
+        assert len(found) == len(says) and all(text in w for w, text in zip(found, says))
+
+
 def test_checks_see_nan_duplicates_units_and_overlap(tmp_path):
     images = labelled(12)
     path = tmp_path / "bad.xyz"

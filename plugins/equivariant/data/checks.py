@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.errors import InputError
-from plugins.equivariant.data import shards
+from plugins.equivariant.data import shards, units
 from plugins.equivariant.data.baseline import Triangle, counts
 from plugins.equivariant.data.frames import Frame
-from plugins.equivariant.graphs import build
 
 SHOWN, MOST = 3, 20  # frames named in one warning; warnings of one kind
 
@@ -33,12 +32,15 @@ class Report:
             more = f" (and {len(self.refused) - 1} more)" if len(self.refused) > 1 else ""
             raise InputError(f"data: {self.refused[0]}{more}")
 
+    def warn(self, frames, text, *groups):
+        """One warning for all rows of each group; in `text`, {} are where they stand."""
+        if all(map(len, groups)):
+            self.warnings.append(text.format(*(_named(rows, frames) for rows in groups)))
 
-    def warn(self, rows, frames, text):
-        """One warning for all of `rows`; in `text`, {} is where they stand."""
-        if len(rows):
-            shown = ", ".join(frames[int(r)].source for r in rows[:SHOWN])
-            self.warnings.append(text.format(shown + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")))
+
+def _named(rows, frames):
+    shown = ", ".join(frames[int(r)].source for r in rows[:SHOWN])
+    return shown + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
 
 
 def check(frames: Sequence[Frame]) -> Report:
@@ -51,10 +53,14 @@ def check(frames: Sequence[Frame]) -> Report:
         species |= set(f.symbols)
         wrong += [(f"{label} is not a number", row) for label in labelled
                   if labelled[label][row] and not np.isfinite(getattr(f, label)).all()]
-        if not (np.isfinite(f.positions).all() and np.isfinite(f.cell).all()):
+        if not len(f.symbols):
+            wrong.append(("no atoms", row))
+        elif not (np.isfinite(f.positions).all() and np.isfinite(f.cell).all()):
             wrong.append(("a position or cell vector is not a number", row))
         elif f.periodic.any() and np.linalg.norm(f.cell[f.periodic], axis=1).min() < 1e-6:
             wrong.append(("periodic without a cell vector", row))
+        elif _flat(f.cell):
+            wrong.append(("cell vectors on one line or in one plane", row))
     names = sorted(species)
     report.lines.append(f"{n} frames of {size.min()} to {size.max()} atoms, species {', '.join(names)}")
     for label, having in labelled.items():
@@ -71,20 +77,29 @@ def check(frames: Sequence[Frame]) -> Report:
     return report
 
 
+def _flat(cell):
+    """Whether a vector of the cell is a combination of the others; those of length zero are none."""
+    length = np.linalg.norm(cell, axis=1)
+    there = cell[length > 1e-6] / length[length > 1e-6, None]
+    return np.linalg.matrix_rank(there, tol=1e-3) < len(there)
+
+
 def _look_closer(frames, names, report):
-    """Duplicates, energies, forces and distances of frames whose numbers are numbers."""
+    """Duplicates, energies, forces, stresses and distances of frames whose numbers are numbers."""
     n = len(frames)
-    same, per_atom, rms, net, largest = np.zeros(n, np.uint64), *np.full((4, n), np.nan)
-    energies, close = Triangle(len(names) + 1), []
+    same, (per_atom, by_fit, by_all, rms, net, largest, stress, near, relative) = np.zeros(n, np.uint64), np.full((9, n), np.nan)
+    energies = Triangle(len(names) + 1)
     for row, f in enumerate(frames):
         same[row] = _place(f)
+        near[row], relative[row] = units.distances(f)
         if f.energy is not None:
             energies.add(np.append(counts(f, names), f.energy))
+            by_all[row] = f.energy / (units.all_electrons(f.symbols) or np.nan)
         if f.forces is not None:
             rms[row], largest[row] = np.sqrt((f.forces**2).mean()), np.abs(f.forces).max()
             net[row] = np.abs(f.forces.sum(0)).max() / len(f.symbols) ** 0.5
-        if len(build(f.positions, f.cell, f.periodic, np.zeros(len(f.symbols), int), 0.6).centre):
-            close.append(row)
+        if f.stress is not None:
+            stress[row] = np.sqrt((f.stress**2).mean())
     _, first, which = np.unique(same, return_index=True, return_inverse=True)
     again = np.flatnonzero(first[which] != np.arange(n))
     report.warnings += [f"{frames[int(row)].source} has the same positions as {frames[int(first[which[row]])].source}"
@@ -95,11 +110,18 @@ def _look_closer(frames, names, report):
         shifts = energies.solve()
         for row, f in enumerate(frames):
             if f.energy is not None:
-                per_atom[row] = (f.energy - counts(f, names) @ shifts) / len(f.symbols)
+                fitted = counts(f, names) @ shifts
+                per_atom[row], by_fit[row] = (f.energy - fitted) / len(f.symbols), f.energy / (fitted or np.nan)
         _energies(per_atom, frames, report)
     if shards.having(frames, "forces").any():
         _forces(rms, net, largest, frames, report)
-    report.warn(close, frames, "atoms closer than 0.6 Å: {}: positions in another unit, or overlap?")
+    report.warn(frames, "atoms closer than 0.6 Å: {}: positions in another unit, or overlap?", np.flatnonzero(near < 0.6))
+    if np.isfinite(stress).any() and np.nanmedian(stress) > 1:
+        report.warnings.append(f"a typical stress of {np.nanmedian(stress):.3g} eV/Å³ is large: GPa or kbar?")
+    report.warnings += [*units.whole_lengths(relative), *units.whole_energies(by_all)]
+    for label, values in (("energies", by_fit), ("forces", rms), ("stresses", stress), ("shortest distances", relative)):
+        for text, *groups in units.mixed(label, values):
+            report.warn(frames, text, *groups)
 
 
 def _place(f):
@@ -113,7 +135,7 @@ def _energies(per_atom, frames, report):
     middle = np.nanmedian(per_atom)
     spread = 1.4826 * np.nanmedian(np.abs(per_atom - middle))
     odd = np.flatnonzero(np.abs(per_atom - middle) > max(12 * spread, 1e-6))
-    report.warn(odd, frames, "energies far from the others' (12 deviations or more): {}")
+    report.warn(frames, "energies far from the others' (12 deviations or more): {}", odd)
     if np.nanstd(per_atom) > 20:
         report.warnings.append(f"energies per atom scatter by {np.nanstd(per_atom):.3g} eV: mixed units or mixed methods?")
 
@@ -127,5 +149,5 @@ def _forces(rms, net, largest, frames, report):
     if 0 < typical < 1e-4:
         report.warnings.append(f"a typical force of {typical:.3g} eV/Å is tiny: Hartree/Bohr or a minimum?")
     if typical > 0:
-        report.warn(np.flatnonzero(rms > 20 * typical), frames, "forces more than 20 times the typical ones: {}")
-    report.warn(np.flatnonzero(net > 0.1 * max(total, 1e-3)), frames, "forces do not sum to zero: {}")
+        report.warn(frames, "forces more than 20 times the typical ones: {}", np.flatnonzero(rms > 20 * typical))
+    report.warn(frames, "forces do not sum to zero: {}", np.flatnonzero(net > 0.1 * max(total, 1e-3)))

@@ -6,8 +6,9 @@ Inside: positions and cell in Å, energy in eV, forces in eV/Å, stress in eV/Å
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -54,9 +55,11 @@ class Source:
 
     files : paths (anything that ASE reads); frames : an ASE slice such as ":" or "::10"; energy, forces, stress, virial :
     names of the labels, found from the common ones if not given ("" for none); energy_unit : "eV", "kcal/mol",
-    "kJ/mol", "Hartree", "Ry", "meV"; length_unit : "Å", "Bohr", "nm"; stress_sign : 1 where tension is positive (ASE),
-    −1 where pressure is; stress_unit : "eV/Å³", "GPa", "kbar", "bar"; stress_order : of six components; weight : name
-    of a frame's weight in the loss (found as config_weight if not given, times config_energy_weight and so on; "" for none)
+    "kJ/mol", "Hartree", "Ry", "meV"; length_unit : "Å", "Bohr", "nm"; stress_unit : "eV/Å³", "GPa", "kbar", "bar";
+    stress_sign : 1 where tension is positive in a stress (ASE) and pressure in a virial (−dE/dε), −1 where both are the other
+    way round; stress_order : of six components as a file has them (not of those that ASE has put in its own order, as it
+    does with 'stress'); of a stress and a virial that differ one must be named; weight : name of a frame's weight in the loss
+    (found as config_weight if not given, times config_energy_weight and so on; "" for none)
     """
 
     files: list[InputFile]
@@ -80,7 +83,7 @@ def _factors(source):
               "Hartree": units.Hartree, "Ry": units.Rydberg}[source.energy_unit]
     length = {"Å": 1.0, "Angstrom": 1.0, "Bohr": units.Bohr, "nm": 10.0}[source.length_unit]
     stress = {"eV/Å³": 1.0, "eV/A^3": 1.0, "GPa": units.GPa, "kbar": 0.1 * units.GPa, "bar": 1e-4 * units.GPa}
-    return energy, length, stress[source.stress_unit] * source.stress_sign
+    return energy, length, stress[source.stress_unit]
 
 
 def _found(atoms):
@@ -130,8 +133,20 @@ def _same(a, b):
     return np.shape(a) == np.shape(b) and np.array_equal(np.asarray(a), np.asarray(b))
 
 
-def _tensor(value, order, where):
-    value = np.asarray(value, float)
+def _number(value, name, shape, where):
+    """A label as an array of floats of that shape."""
+    try:
+        value = np.asarray(value, float)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: '{name}' = {str(value)[:30]!r} is not made of numbers; "
+                         "leave such a label out of the frame") from None
+    if value.shape != shape:
+        raise InputError(f"{where}: '{name}' has shape {value.shape}, it must be {shape or 'one number'}")
+    return value
+
+
+def _tensor(value, order, where, name="stress"):
+    value = _number(value, name, np.shape(value), where)
     if value.size == 9:
         return value.reshape(3, 3)
     names = order.split()
@@ -155,11 +170,26 @@ def stream(source: Source) -> Iterator[Frame]:
     for path in source.files:
         if not Path(path).is_file():
             raise InputError(f"data: the file {path} does not exist")
-        for number, atoms in enumerate(_images(path, source.frames)):
+        for number, atoms in zip(_numbers(path, source.frames), _images(path, source.frames)):
             nothing = False
             yield _frame(source, atoms, f"{Path(path).name}, frame {number}")
     if nothing:
         raise InputError(f"data: no frames in {', '.join(source.files)}")
+
+
+def _numbers(path, index) -> Iterable[int]:
+    """Where the frames that ASE gives for `index` stand in their file."""
+    try:
+        parts = [int(part) if part else None for part in index.split(":")]
+        wanted = slice(*parts) if len(parts) > 1 else slice(parts[0], parts[0] + 1 or None)
+        if wanted.step == 0:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(f"data: frames = '{index}' must be a number or a slice such as ':' or '::10'") from None
+    start, step = wanted.start or 0, wanted.step or 1
+    if min(start, wanted.stop or 0, step) >= 0:
+        return count(start, step)
+    return range(sum(1 for _ in _images(path, ":")))[wanted]  # counted from the end
 
 
 def _images(path, index):
@@ -180,25 +210,41 @@ def _images(path, index):
 
 
 def _frame(source, atoms, where):
-    energy_factor, length, stress_factor = _factors(source)
+    energy_factor, length, _ = _factors(source)
     found = _found(atoms)
     name = {label: _choose(label, getattr(source, label), found, where) for label in DIALECTS}
-    forces = None
-    if name["forces"]:
-        forces = np.asarray(found[name["forces"]], float)
-        if forces.shape != (len(atoms), 3):
-            raise InputError(f"{where}: '{name['forces']}' has shape {forces.shape}, forces of {len(atoms)} atoms "
-                             f"are ({len(atoms)}, 3)")
-        forces = forces * (energy_factor / length)
-    cell = np.array(atoms.cell) * length
-    frame = Frame(np.array(atoms.get_chemical_symbols()), atoms.positions * length, cell,
-                  np.array(atoms.pbc, bool), None, forces, None, where,
+    frame = Frame(np.array(atoms.get_chemical_symbols()), atoms.positions * length, np.array(atoms.cell) * length,
+                  np.array(atoms.pbc, bool), None, None, None, where,
                   {k: v for k, v in found.items() if np.ndim(v) == 0}, _weights(source, found, where))
     if name["energy"]:
-        frame.energy = float(found[name["energy"]]) * energy_factor
-    if name["virial"] and not source.stress and frame.periodic.all():  # W = −dE/dε, stress = −W/V
-        virial = _tensor(found[name["virial"]], source.stress_order, where)  # ASE derives a stress from it, too
-        frame.stress = -virial * energy_factor / frame.volume
-    elif name["stress"] and frame.periodic.all():
-        frame.stress = _tensor(found[name["stress"]], source.stress_order, where) * stress_factor
+        frame.energy = float(_number(np.squeeze(found[name["energy"]]), name["energy"], (), where)) * energy_factor
+    if name["forces"]:
+        frame.forces = _number(found[name["forces"]], name["forces"], (len(atoms), 3), where) * (energy_factor / length)
+    if frame.periodic.all():
+        frame.stress = _stress(source, atoms, found, name, frame.volume, where)
     return frame
+
+
+def _stress(source, atoms, found, name, volume, where):
+    """(3, 3) eV/Å³ from the stress, or from the virial W = −dE/dε = −V × stress."""
+    energy_factor, _, stress_factor = _factors(source)
+
+    def tensor(label):
+        ordered = atoms.calc is not None and name[label] in atoms.calc.results  # by ASE
+        return source.stress_sign * _tensor(found[name[label]], VOIGT if ordered else source.stress_order, where, name[label])
+
+    both = {}
+    if name["stress"]:
+        both["stress"] = tensor("stress") * stress_factor
+    if name["virial"]:
+        if not volume > 0:
+            raise InputError(f"{where}: a virial needs a cell with a volume")
+        both["virial"] = -tensor("virial") * energy_factor / volume
+    named = [label for label in both if getattr(source, label)]
+    if len(both) == 2 and len(named) != 1:
+        a, b = both.values()
+        if not np.allclose(a, b, rtol=0, atol=1e-3 * np.abs(a).max() + 1e-5):
+            raise InputError(f"{where}: '{name['stress']}' and '{name['virial']}' are not the same stress (largest component "
+                             f"{np.abs(a).max():.4g} and {np.abs(b).max():.4g} eV/Å³); set units or stress_sign, or name one "
+                             "alone with stress = ... or virial = ...")
+    return next((both[label] for label in (*named, "virial", "stress") if label in both), None)
