@@ -65,11 +65,10 @@ class Description:
     dtype: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self):
-        if not isinstance(self.species, (list, tuple)) or not all(isinstance(x, str) for x in self.species):
-            raise InputError(f"model: species = {self.species!r} must be a list of chemical symbols")
+        if not isinstance(self.species, list | tuple) or not all(isinstance(name, str) for name in self.species) \
+                or len(set(self.species)) < len(self.species):
+            raise InputError(f"model: species = {self.species!r} must be chemical symbols, each once, such as ['H', 'O']")
         self.species = list(self.species)
-        if len(set(self.species)) < len(self.species):
-            raise InputError(f"model: species = {self.species!r} names one of them twice")
         least = dict(l_max=0, layers=1, channels=1, features=2, bessel=1, envelope=2, embedding_depth=0, latent_depth=0,
                      readout_depth=0, embedding_width=1, latent_width=1, readout_width=1)
         for name, low in least.items():

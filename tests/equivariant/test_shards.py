@@ -71,6 +71,23 @@ def test_files_are_read_again_only_if_they_changed(tmp_path, monkeypatch):
     assert not list((tmp_path / "cache").glob("frames_tmp_*"))
 
 
+@pytest.mark.parametrize("damaged", ["00000.frames", "index.npy", "names.json", "centre.bin", "vectors.bin", "index.npz"])
+def test_what_is_damaged_in_the_cache_is_made_anew(tmp_path, damaged):
+    write(tmp_path / "some.xyz", labelled(4), format="extxyz")
+    source = frames.Source([str(tmp_path / "some.xyz")])
+
+    def made():
+        data = shards.load(source)
+        graphs = store.GraphStore(data, ["Au", "Cu"], 4.0)
+        return data[3], graphs[3]
+    frame, graph = made()
+    path, = (tmp_path / "cache").glob(f"*/{damaged}")
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    again, graph_again = made()
+    same(frame, again)
+    assert np.array_equal(graph.vectors, graph_again.vectors) and np.array_equal(graph.centre, graph_again.centre)
+
+
 @pytest.mark.parametrize("how", [dict(), dict(model=dict(cutoff=4.0, l_max=1, layers=1, channels=4, features=8, zbl=True))])
 def test_the_same_loss_curve_as_in_memory(tmp_path, monkeypatch, how):
     write(tmp_path / "alloy.xyz", labelled(9), format="extxyz")

@@ -105,14 +105,32 @@ def keep(frames: Iterable[Frame], key: str | None = None) -> Shards:
     try:
         digest = _fill(temporary, frames)
         folder = cache_folder() / f"frames_{key or digest}"
-        try:
-            os.rename(temporary, folder)
-        except OSError:  # another process was first
-            shutil.rmtree(temporary)
+        publish(temporary, folder, whole)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return Shards([folder])
+
+
+def publish(temporary, folder, whole):
+    """Give a filled folder its name, in place of one that is damaged."""
+    if not whole(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        os.rename(temporary, folder)
+    except OSError:  # another process was first
+        shutil.rmtree(temporary)
+
+
+def whole(folder) -> bool:
+    """Whether frames are all there: a disk that was full, or a copy that was cut short, leaves less."""
+    try:
+        index = np.load(folder / "index.npy")
+        json.loads((folder / "names.json").read_text())
+        return all((folder / f"{k:05d}.frames").stat().st_size == (index["start"] + index["length"])[index["shard"] == k].max()
+                   for k in range(index["shard"].max() + 1))
+    except (OSError, ValueError, EOFError, IndexError):
+        return False
 
 
 def _fill(folder, frames):
@@ -159,7 +177,7 @@ def load(source: Source) -> Shards:
             key.update(hashlib.file_digest(file, "sha256").digest())
     name = key.hexdigest()[:24]
     folder = cache_folder() / f"frames_{name}"
-    return Shards([folder]) if folder.is_dir() else keep(files.stream(source), name)
+    return Shards([folder]) if whole(folder) else keep(files.stream(source), name)
 
 
 # -- what lists of frames and sets on disk are asked for alike ----------------------------------------------------------

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from engine.errors import InputError
 from plugins.equivariant.data.frames import Frame
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass
@@ -23,12 +26,12 @@ class Split:
     """
 
     by: Literal["frame", "block", "composition", "group"] = "block"
-    validation: float = 0.1
-    test: float = 0.1
-    block: int = 10
+    validation: Share = 0.1
+    test: Share = 0.1
+    block: PositiveInt = 10
     key: str | None = None
-    seed: int = 0
-    train: int | None = None
+    seed: NonNegativeInt = 0
+    train: PositiveInt | None = None
 
 
 def split(frames: Sequence[Frame], how: Split) -> dict[str, np.ndarray]:
@@ -39,7 +42,7 @@ def split(frames: Sequence[Frame], how: Split) -> dict[str, np.ndarray]:
     if how.by == "frame":
         unit = list(range(n))
     elif how.by == "block":
-        unit = [k // max(how.block, 1) for k in range(n)]
+        unit = [k // how.block for k in range(n)]
     elif how.by == "composition":
         known: dict[str, str] = {}  # one string for each composition, however many frames have it
         unit = [known.setdefault(key, key) for key in ("".join(sorted(f.symbols)) for f in frames)]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class GraphStore:
                 raise InputError(f"{f.source}: the model does not know {', '.join(unknown)}; it has: {', '.join(species)}")
             self.counts[row] = np.bincount(self.indices(f), minlength=len(species))
         folder = cache_folder() / f"graphs_{_digest(frames, cutoff)}"
-        if not folder.is_dir():
+        if not _whole(folder):
             _fill(folder, frames, cutoff)
         index = np.load(folder / "index.npz")
         self.offsets, self.widest = index["offsets"], index["widest"]
@@ -76,6 +76,17 @@ class GraphStore:
         return float(self.offsets[-1] / self.counts.sum())
 
 
+def _whole(folder):
+    """Whether graphs are all there."""
+    try:
+        with np.load(folder / "index.npz") as index:
+            count, _ = int(index["offsets"][-1]), index["widest"]
+        return all((folder / f"{name}.bin").stat().st_size == count * np.dtype((dtype, shape)).itemsize
+                   for name, (dtype, shape) in COLUMNS.items())
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
+        return False
+
+
 def _fill(folder, frames, cutoff):
     temporary = tempfile.mkdtemp(dir=folder.parent, prefix="graphs_tmp_")
     offsets, widest = [0], []
@@ -89,7 +100,4 @@ def _fill(folder, frames, cutoff):
     for file in files.values():
         file.close()
     np.savez(os.path.join(temporary, "index.npz"), offsets=np.array(offsets), widest=np.array(widest))
-    try:
-        os.rename(temporary, folder)
-    except OSError:  # another process was first
-        shutil.rmtree(temporary)
+    shards.publish(temporary, folder, _whole)
