@@ -91,6 +91,27 @@ def test_the_losses_are_coupled(file, tmp_path):  # noqa: F811
     assert (once["small"] - plain["small"]).norm() > 1e-3 * plain["small"].norm()
 
 
+def test_the_large_model_is_scaled_by_what_the_small_one_leaves(trained):
+    """Of all atoms, or of each species, with the weights that the small one had alone."""
+    path, _ = trained
+    found = {}
+    for scales in ("one", "species"):
+        it = together(str(path / "alloy.xyz"), path, scales=scales)
+        data, rows = it.gather()
+        subject = Together(it, data, rows, Processes())
+        found[scales] = subject.model.large.scales.numpy()
+    alone = Equivariant(str(path / "small/alone"))
+    left = {"Au": [], "Cu": []}
+    for row in rows["train"]:
+        atoms = labelled()[row]
+        error = evaluate(alone, atoms, {"forces"}, species=["Au", "Cu"]).forces - atoms.get_forces()
+        for name, parts in left.items():
+            parts.append(error[np.array(atoms.get_chemical_symbols()) == name])
+    each = [float(np.sqrt((np.concatenate(parts) ** 2).mean())) for parts in left.values()]
+    np.testing.assert_allclose(found["species"], each, rtol=1e-3)
+    assert found["one"][0] == found["one"][1] and min(each) < found["one"][0] < max(each)
+
+
 def test_both_are_better_than_the_small_one_and_reported(trained):
     path, errors = trained
     history = json.loads((path / "large/report.json").read_text())["history"]

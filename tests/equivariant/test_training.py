@@ -195,15 +195,39 @@ def test_checks_see_nan_duplicates_units_and_overlap(tmp_path):
         checks.check(frames.read(frames.Source([str(path)]))).require()
 
 
-def test_shifts_are_refused_where_compositions_do_not_tell_species_apart():
-    def frame(symbols, energy):
+def test_scales_are_one_or_of_each_species():
+    def frame(symbols, forces):
         n = len(symbols)
-        return frames.Frame(np.array(symbols), np.zeros((n, 3)), np.eye(3), np.zeros(3, bool), energy, None, None, "f")
-    water = [frame(list("HHO") * k, -10.0 * k) for k in (1, 2, 3)]
-    with pytest.raises(InputError, match="rank 1 of 2.*mean"):
-        baseline.shifts(water, ["H", "O"])
-    assert np.allclose(baseline.shifts(water, ["H", "O"], "mean"), -10 / 3)
-    assert np.allclose(baseline.shifts([*water, frame(["H"], -1.0)], ["H", "O"]), [-1.0, -8.0])
+        forces = np.array(forces)[:, None] * np.ones(3)
+        return frames.Frame(np.array(symbols), np.zeros((n, 3)), np.eye(3), np.zeros(3, bool), 0.0, forces, None, "f")
+    found, names = [frame(["H", "O"], [2.0, 0.01]), frame(["H"], [1.0])], ["H", "O", "C"]
+    one = (5.0001 / 3) ** 0.5
+    assert np.allclose(baseline.scales(found, names), one) and np.allclose(baseline.scales(found, names, "one"), one)
+    assert np.allclose(baseline.scales(found, names, "species"), [2.5**0.5, one / 10, one])
+    assert np.allclose(baseline.scales(found, names, {"C": 3.0, "H": 1.0, "O": 2.0}), [1.0, 2.0, 3.0])
+    assert np.allclose(baseline.scales([frame(["H"], [0.0])], names, "species"), 1.0)
+    with pytest.raises(InputError, match="scales: none is given for C"):
+        baseline.scales(found, names, {"H": 1.0, "O": 1.0})
+    with pytest.raises(InputError, match="finite numbers above 0"):
+        baseline.scales(found, names, {"H": 1.0, "O": 0.0, "C": 1.0})
+
+
+@pytest.mark.parametrize("architecture", ["local", "message-passing"])
+def test_scales_reach_the_model(file, tmp_path, architecture):
+    from plugins.equivariant.training.processes import Processes
+
+    model = dict(cutoff=4.0, l_max=1, layers=1, channels=4, features=8, architecture=architecture, species=["Au", "Cu", "Ni"])
+    found = []
+    for scales in ("one", "species", {"Au": 1.0, "Cu": 2.0, "Ni": 3.0}):
+        it, said = stage(file, tmp_path / "m", model=model, shifts="mean", scales=scales), []
+        trainer, subject = it.prepare(Processes(), said.append)
+        found.append(subject.model.scales.numpy())
+        assert any("no frame to train on has Ni" in line for line in said)
+    one, each, given = found
+    data = [frames.read(frames.Source([file]))[r] for r in trainer.rows["train"]]
+    gold, copper = (np.concatenate([f.forces[f.symbols == name] for f in data]) for name in ("Au", "Cu"))
+    assert np.allclose(each, [(gold**2).mean() ** 0.5, (copper**2).mean() ** 0.5, one[0]]) and each[0] != each[1]
+    assert len(set(one)) == 1 and list(given) == [1.0, 2.0, 3.0]
 
 
 def test_splits_keep_units_whole_and_do_not_overlap(file):
@@ -499,16 +523,55 @@ def test_wrong_input_is_one_line(file, tmp_path):
         stage(str(tmp_path / "bare.xyz"), tmp_path / "x", split=splits.Split("frame", 0, 0)).train(quiet=True)
 
 
-@pytest.mark.parametrize("line, said", [
-    ("batch = { frames = 0 }", "batch.frames"), ("seed = -1", "seed"), ("epochs = 0", "epochs"), ("patience = 0", "patience"),
-    ("max_time = 'soon'", "hours:minutes"), ("optimizer = { rate = -1 }", "rate"), ("optimizer = { ema = 2 }", "ema"),
-    ("loss = { forces = -1 }", "forces")])
-def test_wrong_options_end_with_a_line_and_code_2(file, tmp_path, capsys, line, said):
+def hostile(images, how):
+    """Labels, cells and keys that somebody might write."""
+    first = images[0]
+    if how == "text for an energy":
+        first.calc, first.info["REF_energy"] = None, "none"
+    elif how == "a vector for an energy":
+        first.calc, first.info["REF_energy"] = None, np.ones(2)
+    elif how == "text for forces":
+        first.calc = None
+        first.arrays["REF_forces"] = np.full((len(first), 3), "much")
+    elif how == "text for a stress":
+        first.calc, first.info["REF_stress"] = None, "none"
+    elif how in ("cell vectors on a line", "virial without a volume"):
+        first.set_cell([[8, 0, 0], [4, 0, 0], [0, 0, 8]])
+        if "virial" in how:
+            first.info["virial"] = np.eye(3)
+
+
+@pytest.mark.parametrize("how, says", [
+    ("text for an energy", "frame 0: 'REF_energy' = 'none' is not made of numbers"),
+    ("a vector for an energy", "frame 0: 'REF_energy' has shape"), ("text for forces", "'REF_forces' = "),
+    ("text for a stress", "'REF_stress' = 'none'"), ("cell vectors on a line", "frame 0: cell vectors on one line"),
+    ("virial without a volume", "frame 0: a virial needs a cell with a volume"),
+    ("split = { seed = -1 }", "stage[0].split.seed = -1"), ("split = { train = -1 }", "stage[0].split.train = -1"),
+    ("split = { train = 0 }", "stage[0].split.train = 0"), ("split = { test = -0.1 }", "stage[0].split.test = -0.1"),
+    ("split = { validation = -0.5 }", "stage[0].split.validation = -0.5"),
+    ("split = { block = 0 }", "stage[0].split.block = 0"),
+    ("model = { species = [29, 79] }", "species = [29, 79] must be chemical symbols"),
+    ("model = { species = ['Cu', 'Cu', 'Au'] }", "must be chemical symbols, each once"),
+    ("model = { species = 'Cu' }", "must be chemical symbols"), ("scales = { Cu = 1.0 }", "scales: none is given for Au"),
+    ("batch = { frames = 0 }", "stage[0].batch.frames"), ("seed = -1", "stage[0].seed"), ("epochs = 0", "stage[0].epochs"),
+    ("patience = 0", "stage[0].patience"), ("max_time = 'soon'", "hours:minutes"), ("optimizer = { rate = -1 }", "rate"),
+    ("optimizer = { ema = 2 }", "ema"), ("loss = { forces = -1 }", "forces"),
+    ("scales = 'two'", "stage[0].scales"), ("data = { files = ['alloy.xyz'], frames = 'all' }", "frames = 'all' must be"),
+])
+def test_hostile_input_ends_in_one_line(tmp_path, monkeypatch, capsys, how, says):
     from engine.cli import main
 
-    (tmp_path / "train.toml").write_text(f'[[stage]]\nkind = "train"\nfolder = "{tmp_path}/x"\ndata = {{ files = ["{file}"] }}\n'
-                                         f"{line}\n")
-    with pytest.raises(SystemExit) as error:
-        main(["train", str(tmp_path / "train.toml")])
-    told = capsys.readouterr().err
-    assert error.value.code == 2 and told.startswith("engine: stage") and said in told and told.count("\n") == 1
+    monkeypatch.chdir(tmp_path)
+    images = labelled(6)
+    hostile(images, how)
+    write("alloy.xyz", images, format="extxyz")
+    key = how.split(" = ")[0]
+    lines = {"data": "data = { files = ['alloy.xyz'] }", "split": "split = { by = 'frame' }", "shifts": "shifts = 'mean'",
+             "model": "model = { cutoff = 4.0, l_max = 1, layers = 1, channels = 4 }"}
+    text = "\n".join((lines | ({key: how} if "=" in how else {})).values())
+    (tmp_path / "train.toml").write_text(f"[run]\nthreads = 1\n[[stage]]\nkind = 'train'\nepochs = 1\n{text}\n")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "train.toml", "-q"])
+    error = capsys.readouterr().err.strip()
+    assert stop.value.code == 2 and says in error and "\n" not in error

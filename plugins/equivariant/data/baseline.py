@@ -44,10 +44,7 @@ def shifts(frames: Iterable[Frame], species: list[str], given: dict[str, float] 
     composition. given : {"O": -432.1, ...}, or "mean": one shift for all, the average energy of an atom.
     """
     if isinstance(given, dict):
-        for name in species:
-            if name not in given:
-                raise InputError(f"shifts: none is given for {name}; give all of {', '.join(species)}")
-        return np.array([float(given[name]) for name in species])
+        return _given("shifts", given, species)
     equations, fractions, each = Triangle(len(species) + 1), Triangle(len(species)), []
     for f in frames:
         if f.energy is not None:
@@ -68,11 +65,39 @@ def shifts(frames: Iterable[Frame], species: list[str], given: dict[str, float] 
     return equations.solve()
 
 
-def scales(frames: Iterable[Frame], species: list[str]) -> np.ndarray:
-    """(species,) eV: rms force component of all atoms (their unit of length is the Å), else of the energies."""
-    square, count = 0.0, 0
+def scales(frames: Iterable[Frame], species: list[str], given: dict[str, float] | str = "one") -> np.ndarray:
+    """(species,) eV, by which what the model says of an atom is multiplied (its unit of length is the Å).
+
+    given : "one", the root mean square of all force components, for every species; "species", that of the components on
+    atoms of each, but not below a tenth of the one, so that a species that hardly moves is not silenced, and the one where
+    no frame has the species; or {"O": 1.5, ...}. 1 eV where there are no forces.
+    """
+    if isinstance(given, dict):
+        found = _given("scales", given, species)
+        if not (found > 0).all() or not np.isfinite(found).all():
+            raise InputError(f"scales: {given} must be finite numbers above 0, eV")
+        return found
+    squares, components = np.zeros((2, len(species)))
     for f in frames:
         if f.forces is not None:
-            square, count = square + float((f.forces**2).sum()), count + f.forces.size
-    rms = (square / max(count, 1)) ** 0.5
-    return np.full(len(species), rms if rms > 1e-8 else 1.0)
+            for k, name in enumerate(species):
+                on = f.forces[f.symbols == name]
+                squares[k], components[k] = squares[k] + (on**2).sum(), components[k] + on.size
+    one = (squares.sum() / max(components.sum(), 1)) ** 0.5
+    if one <= 1e-8:
+        return np.ones(len(species))
+    if given == "one":
+        return np.full(len(species), one)
+    return by_species(one, (squares / np.maximum(components, 1)) ** 0.5, components)
+
+
+def by_species(one: float, each: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """`each` species' root mean square, not below a tenth of that of all; `one` where it was not counted."""
+    return np.where(count > 0, np.maximum(each, one / 10), one)
+
+
+def _given(what, table, species):
+    for name in species:
+        if name not in table:
+            raise InputError(f"{what}: none is given for {name}; give all of {', '.join(species)}")
+    return np.array([float(table[name]) for name in species])

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from engine.config.quantities import InputFile
 from engine.errors import InputError
 from plugins.equivariant import folder as folders
-from plugins.equivariant.data import store
+from plugins.equivariant.data import baseline, store
 from plugins.equivariant.models import build
 from plugins.equivariant.training import batches, metrics
 from plugins.equivariant.training.single import describe, without_core
@@ -120,14 +121,18 @@ class Together:
         self.losses, self.shifts = self.model.losses, small.shifts
 
     def left(self, small, graphs, rows, processes):
-        """rms force, eV/Å, that the small model leaves on `rows`: the scale of the large one."""
+        """rms force, eV/Å, that the small model leaves on `rows`, of all or of each species: the scales of the large one."""
         stage, d = self.stage, self.small
         labels = batches.Labels(self.frames, graphs, small.shifts.numpy(), stage.loss, d.cutoff, getattr(torch, d.dtype))
         labels.species_names = d.species
         shape = batches.shape_for(graphs, labels.sizes, rows, stage.batch, processes.size)
         names, parameters = zip(*small.named_parameters())
         found = metrics.measure(Evaluation(small, names, False), parameters, labels, rows, shape, processes)
-        return max(found.rmse("forces"), 1e-3) if "forces" in found.sums else 1.0
+        one = max(found.rmse("forces"), 1e-3) if "forces" in found.sums else 1.0
+        if stage.scales != "species":
+            return one
+        each = np.array([found.rmse(f"forces {name}") for name in d.species])  # NaN where no frame has it
+        return torch.tensor(baseline.by_species(one, each, np.isfinite(each)))
 
     def errors(self, trainer):
         """{"small test": Errors, ...} of the small model by itself, with the weights of the pair's best epoch."""

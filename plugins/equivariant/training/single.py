@@ -59,7 +59,7 @@ class Single:
                 self.model.shifts += torch.tensor(baseline.shifts(remain, d.species, stage.shifts))
         else:
             self.model.shifts[:] = torch.tensor(baseline.shifts(training(), d.species, stage.shifts))
-            self.model.scales[:] = torch.tensor(baseline.scales(training(), d.species)).to(self.model.scales.dtype)
+            self.model.scales[:] = torch.tensor(baseline.scales(training(), d.species, stage.scales))
         self.shifts, self.notes = self.model.shifts, distilled(stage)
 
     def errors(self, trainer):

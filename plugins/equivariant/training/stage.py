@@ -48,7 +48,9 @@ class Train(Stage):
     cotrain : a small model trained with this one, for two time steps (``pair.Cotrain``); distill : a model folder whose
     energies, forces and stresses replace the labels, to get a small model from a large one
     shifts : "fit" (the default of a new model), "mean", or eV for each species; with `start` those of the model, unless given:
-    then "fit" and "mean" are of what it leaves; epochs, max_time : whichever ends first; patience : early stop
+    then "fit" and "mean" are of what it leaves; scales : of what a new model says of an atom, "one" (rms of all force
+    components), "species" (of those on each species), or eV for each; the large model of a pair has what the small one
+    leaves instead (numbers are the small one's); epochs, max_time : whichever ends first; patience : early stop
     compile : compile the training step; checkpoint : s between checkpoints
     """
 
@@ -62,6 +64,7 @@ class Train(Stage):
     batch: batches.BatchSize = field(default_factory=batches.BatchSize)
     optimizer: Optimizer = field(default_factory=Optimizer)
     shifts: dict[str, float] | Literal["fit", "mean"] | None = None
+    scales: dict[str, float] | Literal["one", "species"] = "one"
     epochs: PositiveInt = 100
     max_time: WallTime | None = None
     patience: PositiveInt | None = None
@@ -160,6 +163,9 @@ class Train(Stage):
         trainer = Trainer(subject.model, labels, rows, self.optimizer, self.batch, self.epochs, self.folder, processes,
                           seconds=seconds(self.max_time) if self.max_time else None, patience=self.patience, seed=self.seed,
                           compiled=self.compile, save_every=self.checkpoint, say=say, losses=subject.losses, **more)
+        unseen = [name for name, count in zip(d.species, graphs.counts[rows["train"]].sum(0)) if not count]
+        if unseen:
+            say(f"warning: no frame to train on has {', '.join(unseen)}: what the model says of them is not learned")
         parts = ", ".join(f"{len(v)} {k}" for k, v in rows.items())
         say(f"{sum(p.numel() for p in subject.model.parameters())} weights; frames: {parts}; "
             f"{graphs.neighbors:.1f} neighbours inside {d.cutoff} Å")
