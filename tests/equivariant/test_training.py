@@ -181,6 +181,20 @@ def test_energies_of_all_electrons_tell_their_unit():
         assert len(found) == len(says) and all(text in w for w, text in zip(found, says))
 
 
+@pytest.mark.parametrize("energy, forces, says", [
+    (1, 1, None), (1 / 27.2114, 1 / 51.4221, " times the work"), (1, -1, "wrong sign"), (23.06, 1, "units that do not fit")])
+def test_energies_and_forces_belong_together(energy, forces, says):
+    rng, found = np.random.default_rng(0), []
+    for _ in range(8):
+        atoms = bulk("Cu", cubic=True) * 2
+        atoms.positions += rng.normal(0, 0.01, atoms.positions.shape)
+        atoms.calc = EMT()
+        found.append(frames.Frame(np.array(atoms.get_chemical_symbols()), atoms.positions, np.array(atoms.cell), atoms.pbc,
+                                  atoms.get_potential_energy() * energy, atoms.get_forces() * forces, None, "f"))
+    warnings = checks.check(found).warnings
+    assert says in " ".join(warnings) if says else not warnings
+
+
 def test_checks_see_nan_duplicates_units_and_overlap(tmp_path):
     images = labelled(12)
     path = tmp_path / "bad.xyz"

@@ -88,8 +88,10 @@ def _look_closer(frames, names, report):
     """Duplicates, energies, forces, stresses and distances of frames whose numbers are numbers."""
     n = len(frames)
     same, (per_atom, by_fit, by_all, rms, net, largest, stress, near, relative) = np.zeros(n, np.uint64), np.full((9, n), np.nan)
-    energies = Triangle(len(names) + 1)
+    energies, changes, previous = Triangle(len(names) + 1), [], None
     for row, f in enumerate(frames):
+        changes.append(units.work(previous, f))
+        previous = f
         same[row] = _place(f)
         near[row], relative[row] = units.distances(f)
         if f.energy is not None:
@@ -118,7 +120,7 @@ def _look_closer(frames, names, report):
     report.warn(frames, "atoms closer than 0.6 Å: {}: positions in another unit, or overlap?", np.flatnonzero(near < 0.6))
     if np.isfinite(stress).any() and np.nanmedian(stress) > 1:
         report.warnings.append(f"a typical stress of {np.nanmedian(stress):.3g} eV/Å³ is large: GPa or kbar?")
-    report.warnings += [*units.whole_lengths(relative), *units.whole_energies(by_all)]
+    report.warnings += [*units.whole_lengths(relative), *units.whole_energies(by_all), *units.unlike(np.array(changes))]
     for label, values in (("energies", by_fit), ("forces", rms), ("stresses", stress), ("shortest distances", relative)):
         for text, *groups in units.mixed(label, values):
             report.warn(frames, text, *groups)

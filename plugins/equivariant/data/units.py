@@ -7,7 +7,8 @@ corrections of Scott and Schwinger, to a few per cent,
 
     E(Z) = −0.768745 Z^(7/3) + Z²/2 − 0.269900 Z^(5/3)
 
-Energies of pseudopotentials and small forces are of any size: a whole set of them in other units cannot be told.
+Between frames that are near each other the energy changes by the work of the forces, so their units must belong together:
+Hartree and Hartree/Bohr beside Å are 1.89 apart. Other energies, and forces that are small, are of any size and tell nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 from ase import units
 from ase.data import atomic_numbers, covalent_radii
+from ase.geometry import find_mic
 
 from plugins.equivariant.graphs import build
 
@@ -30,6 +32,7 @@ CONVERSIONS = {  # {label: {(unit of the larger numbers, of the smaller): their 
 }
 NOBLE = {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}  # far from one another at any pressure
 LONG, SHORT, SURE = 1.35, 0.6, 0.05  # of shortest distances by covalent radii; of logarithms of energies of all electrons
+STEP, ALIKE = 0.3, 0.9  # Å, rms way between frames that are near; correlation of energy and work that says something
 
 
 def distances(frame) -> tuple[float, float]:
@@ -50,6 +53,28 @@ def all_electrons(symbols) -> float:
     """eV, of free atoms with all their electrons."""
     z = np.array([atomic_numbers.get(s, 0) for s in symbols], float)
     return float((-0.768745 * z ** (7 / 3) + z**2 / 2 - 0.2699 * z ** (5 / 3)).sum()) * units.Hartree
+
+
+def work(a, b) -> tuple[float, float]:
+    """(energy, work of the forces by the trapezoidal rule), eV, that b has more than a; NaN unless the two are near."""
+    if a is not None and None not in (a.energy, b.energy) and a.forces is not None and b.forces is not None \
+            and np.array_equal(a.symbols, b.symbols) and np.allclose(a.cell, b.cell):
+        way, length = find_mic(b.positions - a.positions, a.cell, a.periodic)
+        if (length**2).mean() < STEP**2:
+            return b.energy - a.energy, float(-0.5 * ((a.forces + b.forces) * way).sum())
+    return np.nan, np.nan
+
+
+def unlike(changes) -> Iterator[str]:
+    """What is odd with energies beside forces; `changes` (pairs, 2) as from ``work``."""
+    energy, done = changes[np.isfinite(changes).all(1)].T
+    norm = ((energy @ energy) * (done @ done)) ** 0.5
+    if len(energy) < 5 or not norm > 0 or abs(energy @ done) < ALIKE * norm:
+        return
+    slope = (energy @ done) / (done @ done)
+    if not 0.6 < slope < 1.6:
+        why = "forces of the wrong sign" if slope < 0 else "units that do not fit, as Hartree, Hartree/Bohr and Å (1.89)"
+        yield f"energies of neighbouring frames differ by {slope:.3g} times the work of the forces: {why}?"
 
 
 def mixed(label: str, values) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
