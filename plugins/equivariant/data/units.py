@@ -32,7 +32,7 @@ CONVERSIONS = {  # {label: {(unit of the larger numbers, of the smaller): their 
 }
 NOBLE = {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}  # far from one another at any pressure
 LONG, SHORT, SURE = 1.35, 0.6, 0.05  # of shortest distances by covalent radii; of logarithms of energies of all electrons
-STEP, ALIKE = 0.3, 0.9  # Å, rms way between frames that are near; correlation of energy and work that says something
+STEP, ALIKE = 0.3, 0.95  # Å, rms way between frames that are near; correlation of energy and work that says something
 
 
 def distances(frame) -> tuple[float, float]:
@@ -72,7 +72,7 @@ def unlike(changes) -> Iterator[str]:
     if len(energy) < 5 or not norm > 0 or abs(energy @ done) < ALIKE * norm:
         return
     slope = (energy @ done) / (done @ done)
-    if not 0.6 < slope < 1.6:
+    if not 0.6 < slope < 1.6:  # anharmonic crystals have 0.7
         why = "forces of the wrong sign" if slope < 0 else "units that do not fit, as Hartree, Hartree/Bohr and Å (1.89)"
         yield f"energies of neighbouring frames differ by {slope:.3g} times the work of the forces: {why}?"
 
