@@ -49,7 +49,7 @@ class FixedCharges(Potential):
     itinerant = True
 
     def bind(self, species_names):
-        self._by_species = None
+        self._by_species, self._charged = None, False
         if self.charges:
             missing = [s for s in species_names if s not in self.charges]
             if missing:
@@ -65,6 +65,9 @@ class FixedCharges(Potential):
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
         n, system = atoms.n, atoms.system[: atoms.n]
         q = atoms.charges[:n] if self._by_species is None else self._by_species[atoms.species[:n]]
+        self._charged = self._charged or atoms.comm.any(bool(q.any()))
+        if not self._charged:
+            raise InputError("fixed-charges: all charges are zero; give charges = { species = e }, or charges with the structure")
         E = field_of(atoms, inputs)
         out.forces[:n] += q[:, None] * E[system]
         if inputs.field_gradient is not None:

@@ -5,11 +5,15 @@
 A tensor that stayed put in space would break the balance of torques. It goes with the lattice, P·h⁻¹ = Σ ζ_i Δs_i with
 ζ = h₀⁻ᵀ Z* h₀ᵀ: at fixed reduced field F then hangs on fractional positions alone and the virial is zero.
 
+Across open directions there is no lattice for a site to go with, and a cell's vector there may span no more than the atoms
+of the moment: the rows of h are unit vectors there, normal to the periodic ones, and coordinates along them are in Å.
+
 | equation | name here |
 |---|---|
 | Z*, e, [field axis, displacement axis] | ``born_charges`` by species (a number or 3 × 3), or the file's ``born_charge`` |
 | ζ | per-atom attribute ``lattice_charge`` |
 | s | per-atom attribute ``site`` |
+| h | ``frames`` |
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import cell as cells_
 from engine.config.quantities import InputFile
 from engine.contracts import Capabilities, Potential
 from engine.errors import InputError
@@ -27,6 +32,14 @@ from potentials.dielectric import RESPONSES, field_of, sum_here
 
 SITE = Attribute("site", np.float64, (3,))
 LATTICE_CHARGE = Attribute("lattice_charge", np.float64, (3, 3))
+
+
+def frames(cells, periodic):
+    """(S, 3, 3) what lattice coordinates count in: the cells' vectors where they are periodic, else unit vectors."""
+    if periodic.all():
+        return cells
+    nobody = np.zeros((0, 3))
+    return np.array([cells_.complete(np.where(periodic[:, None], h, 0.0), periodic, nobody, padding=0.5)[0] for h in cells])
 
 
 @dataclass
@@ -53,10 +66,13 @@ class FixedBornCharges(Potential):
 
     @staticmethod
     def _tensor(value, species):
-        value = np.asarray(value, float)
-        if value.shape not in ((), (3, 3)):
-            raise InputError(f"born-charges: the charge of {species} must be a number or three rows of three")
-        return value * np.eye(3) if value.shape == () else value
+        try:
+            tensor = np.asarray(value, float)
+        except (TypeError, ValueError):  # words, rows of several lengths
+            tensor = np.full(3, np.nan)
+        if tensor.shape not in ((), (3, 3)) or not np.isfinite(tensor).all():
+            raise InputError(f"born-charges: born_charges.{species} = {value!r}: must be a number (e) or three rows of three")
+        return tensor * np.eye(3) if tensor.shape == () else tensor
 
     def capabilities(self):
         return Capabilities(
@@ -67,21 +83,21 @@ class FixedBornCharges(Potential):
     def _settle(self, atoms):
         """Give each atom its site and its tensor in lattice coordinates; once, for they are kept with the atoms."""
         n = atoms.n
-        cells = atoms.cells[atoms.system[:n]]
+        cells = frames(atoms.cells, atoms.periodic)[atoms.system[:n]]
         sites = np.einsum("ni,nij->nj", atoms.unwrapped(), np.linalg.inv(cells))
         tensors = None if self._tensors is None else self._tensors[atoms.species[:n]]
         if self.file is not None:
             reference = self._reference(atoms)
             if tensors is None:
-                if "born_charge" not in reference.arrays:
-                    raise InputError(f"born-charges: '{self.file}' has no column born_charge, and none are given by species")
-                tensors = reference.arrays["born_charge"].reshape(-1, 3, 3)[atoms.tags[:n]]
-            ideal = reference.get_scaled_positions(wrap=False)[atoms.tags[:n]]
-            sites = ideal + np.round(sites - ideal)
+                tensors = self._column(reference)[atoms.tags[:n]]
+            ideal = reference.positions[atoms.tags[:n]] @ np.linalg.inv(frames(reference.cell[:][None], atoms.periodic)[0])
+            sites = ideal + np.where(atoms.periodic, np.round(sites - ideal), 0.0)
         if self.neutral:
             count = atoms.comm.sum(sum_here(atoms, np.ones(n)))
             mean = atoms.comm.sum(sum_here(atoms, tensors)) / count[:, None, None]
             tensors = tensors - mean[atoms.system[:n]]
+        if not atoms.comm.any(bool(tensors.any())):
+            raise InputError("born-charges: all charges are zero" + ", once their mean is taken away" * self.neutral)
         atoms.declare(SITE)
         atoms.declare(LATTICE_CHARGE)
         atoms.set("site", sites)
@@ -97,22 +113,33 @@ class FixedBornCharges(Potential):
         if len(reference) != atoms.comm.sum(atoms.n) or atoms.n_systems > 1:
             raise InputError(f"born-charges: '{self.file}' has {len(reference)} atoms, the system {atoms.comm.sum(atoms.n)}; "
                              "they must be the same atoms in the same order")
+        if (np.linalg.norm(reference.cell[:][atoms.periodic], axis=1) < 1e-8).any():
+            raise InputError(f"born-charges: '{self.file}' has no cell vector along a direction in which the system is periodic")
         return reference
+
+    def _column(self, reference):
+        """(n, 3, 3) of the file."""
+        values = reference.arrays.get("born_charge")
+        if values is None:
+            raise InputError(f"born-charges: '{self.file}' has no column born_charge, and none are given by species")
+        if values.size != 9 * len(reference) or values.dtype.kind not in "if" or not np.isfinite(values).all():
+            raise InputError(f"born-charges: the column born_charge of '{self.file}' must be nine finite numbers for each atom")
+        return values.reshape(-1, 3, 3).astype(float)
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
         if "site" not in atoms.table:
             self._settle(atoms)
         n, system = atoms.n, atoms.system[: atoms.n]
-        E = field_of(atoms, inputs)
+        E, cells = field_of(atoms, inputs), frames(atoms.cells, atoms.periodic)
         if atoms.n_systems == 1:
-            h = atoms.cells[0]
+            h = cells[0]
             charges = np.einsum("ai,nab,jb->nij", h, atoms.lattice_charge, np.linalg.inv(h), optimize=True)
         else:
-            h = atoms.cells[system]
+            h = cells[system]
             charges = np.einsum("nai,nab,njb->nij", h, atoms.lattice_charge, np.linalg.inv(h), optimize=True)
         out.forces[:n] += np.einsum("ni,nij->nj", E[system], charges)
         if needs & {"energy", "polarization"}:
-            u = atoms.unwrapped() - np.einsum("na,naj->nj", atoms.site, atoms.cells[system])
+            u = atoms.unwrapped() - np.einsum("na,naj->nj", atoms.site, cells[system])
             P = sum_here(atoms, np.einsum("nij,nj->ni", charges, u))
             if "energy" in needs:
                 out.energy -= (P * E).sum(1)

@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from engine.build import state_from_atoms
+from engine.build import state_from_atoms, thermalise
 from engine.domain.domain import Domain
+from engine.errors import InputError
 from engine.forces import Forces
-from engine.testing import random_rotation
+from engine.simulation import Simulation
+from engine.testing import evaluate, random_rotation
+from integrators.nve import NVE
 from potentials.dielectric import FixedCharges
 from potentials.dielectric_bonds import Bond, PolarizableBonds
 from potentials.dielectric_born import FixedBornCharges
+from potentials.fields import Constant
+from potentials.pair.morse import Morse
 
 FIELD = np.array([0.13, -0.21, 0.34])
 ALL = frozenset({"energy", "forces", "virial", "polarization", "born_charges", "polarizability"})
@@ -166,6 +171,79 @@ def test_polarization_of_charges_follows_them_through_the_boundary():
         P = case.forces(ALL).polarization[0]
         assert np.allclose(P, start + 4.0 * (k + 1) * move, atol=1e-10)
     assert state.images[1].any()
+
+
+OPEN = {"vacuum": ([20, 20, 20], [1, 1, 0]), "slab": ([20, 20, 0], [1, 1, 0]), "wire": ([20, 0, 0], [1, 0, 0]),
+        "standing wire": ([0, 0, 20], [0, 0, 1]), "molecule": (None, [0, 0, 0])}
+
+
+@pytest.mark.parametrize("kind", OPEN)
+@pytest.mark.parametrize("file", [False, True], ids=["", "file"])
+def test_sites_stay_where_no_vector_of_the_cell_holds_them(kind, file, tmp_path):
+    """An open direction may have a vector that spans the atoms of the moment, or one that they leave behind."""
+    cell, pbc = OPEN[kind]
+    atoms = Atoms("NaCl", positions=[[5, 5, 0], [5, 5, 3.0]], cell=cell, pbc=pbc)
+    moved, sites = np.zeros(3), None
+    if file:  # sites of another image along periodic directions, and really elsewhere along open ones
+        moved = np.where(pbc, 1.0, 14.0)
+        sites = atoms.copy()
+        sites.positions -= np.array([[0, 0, 0], moved])
+        sites.positions[0] += 20.0 * np.array(pbc)
+        sites.write(tmp_path / "sites.xyz")
+    model = FixedBornCharges({"Na": 1.0, "Cl": -1.0}, file=str(tmp_path / "sites.xyz") if file else None)
+    sim = Simulation(state_from_atoms(atoms), {"born": model}, NVE(timestep=1.0), fields=[Constant([0.03, 0.02, 0.1])])
+    sim.begin_stage(0, 0)
+    sim.proceed()
+    for step in ([0, 0, 2.0], [1.0, 0.5, 0], [-3.0, 0, 1.5]):
+        assert np.allclose(sim.quantity("polarization")[0], -moved, atol=1e-10)
+        assert sim.quantity("energy")[0] == pytest.approx(moved @ [0.03, 0.02, 0.1])
+        moved = moved + step
+        sim.state.positions[np.argmax(sim.state.tags[:2])] += step
+        sim.domain.invalidate()
+        sim.forces.stale = True
+
+
+def test_energy_of_born_charges_at_a_surface_is_conserved():
+    state = state_from_atoms(Atoms("NaCl", positions=[[5, 5, 0], [5, 5, 3.0]], cell=[20, 20, 0], pbc=[True, True, False]))
+    thermalise(state, 2000, 3)
+    core = Morse(depth=1.0, alpha=1.3, r0=2.4, cutoff=8.0, truncation="force-shifted")
+    sim = Simulation(state, {"core": core, "born": FixedBornCharges({"Na": 1.0, "Cl": -1.0})}, NVE(timestep=0.5),
+                     fields=[Constant([0, 0, 0.3])])
+    conserved = []
+    sim.attach(lambda s: conserved.append(s.conserved()[0]), needs={"energy"})
+    sim.run(400)
+    assert sim.domain.rebuilds > 1 and np.ptp(conserved) < 1e-3
+
+
+@pytest.mark.parametrize("charge", ["one", [1.0, [2.0]], [[1.0, 2.0], [3.0]], [1.0, 2.0, 3.0], float("nan"), None])
+def test_a_born_charge_is_a_number_or_a_tensor(charge):
+    with pytest.raises(InputError, match="born_charges.Na = .*must be a number"):
+        FixedBornCharges({"Na": charge}).bind(["Na"])
+
+
+@pytest.mark.parametrize("model", [FixedCharges(), FixedCharges({"Na": 0.0}), FixedBornCharges({"Na": 1.0})],
+                         ids=["none", "zero", "neutral"])
+def test_charges_that_are_all_zero_are_refused(model):
+    with pytest.raises(InputError, match="all charges are zero"):
+        evaluate(model, Atoms("Na2", positions=[[0, 0, 0], [0, 0, 2.0]]), {"energy"})
+
+
+def test_files_of_sites_are_checked(tmp_path):
+    atoms = Atoms("NaCl", positions=[[0, 0, 0], [0, 0, 2.0]], cell=[5, 5, 5], pbc=True)
+
+    def refused(match, change, **column):
+        sites = atoms.copy()
+        for name, values in column.items():
+            sites.set_array(name, np.array(values))
+        change(sites)
+        sites.write(tmp_path / "sites.xyz")
+        with pytest.raises(InputError, match=match):
+            evaluate(FixedBornCharges(file=str(tmp_path / "sites.xyz")), atoms, {"energy"})
+
+    refused("no column born_charge", lambda a: None)
+    refused("nine finite numbers", lambda a: None, born_charge=[1.0, -1.0])
+    refused("nine finite numbers", lambda a: None, born_charge=np.full((2, 9), np.nan))
+    refused("no cell vector", lambda a: (a.set_cell(None), a.set_pbc(False)), born_charge=np.eye(3).ravel() * [[1.0], [-1.0]])
 
 
 def test_isolated_bond_has_the_values_of_its_table():
