@@ -10,6 +10,8 @@ and the potentials' virial, taken at fixed Ē, contains all of the cell's share.
 
 A field may be linear in space, E(r) = E + G·r, along open directions, where positions need no image.
 
+Stages may switch fields, and an integrator with ``feels_fields = False`` has none in its stage (the SCHA).
+
 With a prescribed displacement D (Stengel, Spaldin and Vanderbilt, Nat. Phys. 5, 304 (2009), eq. 2), E follows from
 ε0 E + P(R, E)/V = D, and the energy whose derivatives at fixed D are the forces is F + E·P + ½ ε0 V E². When the cell moves,
 what is held is the reduced displacement d = V h⁻ᵀ D, the charge through its faces, so inside is D = (V₀/V) hᵀ h₀⁻ᵀ D₀(t). The
@@ -57,6 +59,9 @@ class Electric(Stateful):
         self.displacement = any(field.fixes == "D" for field in self.fields)
         if self.displacement and not all(field.fixes == "D" for field in self.fields):
             raise InputError("fields: some prescribe E and some D; it must be all one or the other")
+        if self.displacement and all(getattr(field, "stages", None) is not None for field in self.fields):
+            raise InputError('field: a displacement must be prescribed in all stages, for D = 0 is not the same as no field; '
+                             'take `stages` out of one of the fields with fixes = "D", or add a constant one, which may be zero')
         self.steady = all(field.steady for field in self.fields)
         self.begins = [None] * len(self.fields)  # (time fs, cells (S, 3, 3))
         self.active = ()  # indices of the fields that act in this stage
@@ -71,18 +76,11 @@ class Electric(Stateful):
     # -- stages -----------------------------------------------------------------------------------------------------
     def begin(self, simulation):
         """Switch fields on and off where a stage begins; the step of the field, if any, is work done at fixed atoms."""
-        state, forces = simulation.state, simulation.forces
-        if not any("field" in p.capabilities().takes for p in simulation.potentials.values()):
-            raise InputError("there is a [[field]], but no potential takes one; add one that has charges or a polarization")
-        if self.graded:
-            self._check_gradient(simulation)
-        if self.displacement and not state.periodic.all():
-            raise InputError("a prescribed displacement needs a cell periodic in all directions; prescribe the field instead")
-        if self.displacement and simulation.started and not self.active:
-            raise InputError("a prescribed displacement must act from the first stage on")
+        self._check(simulation)
+        state, forces, felt = simulation.state, simulation.forces, getattr(simulation.integrator, "feels_fields", True)
         active = tuple(
             k for k, field in enumerate(self.fields)
-            if getattr(field, "stages", None) is None or simulation.stage in field.stages
+            if felt and (getattr(field, "stages", None) is None or simulation.stage in field.stages)
         )
         if active == self.active:
             return
@@ -99,6 +97,15 @@ class Electric(Stateful):
         if self.initial is None:
             self.initial = np.zeros(state.n_systems) if simulation.started else self.offset(simulation)
 
+    def _check(self, simulation):
+        """Refuse fields that no potential takes, or not of this kind, or not in this cell."""
+        if not any("field" in p.capabilities().takes for p in simulation.potentials.values()):
+            raise InputError("there is a [[field]], but no potential takes one; add one that has charges or a polarization")
+        if self.graded:
+            self._check_gradient(simulation)
+        if self.displacement and not simulation.state.periodic.all():
+            raise InputError("a prescribed displacement needs a cell periodic in all directions; prescribe the field instead")
+
     def _check_gradient(self, simulation):
         if self.displacement:
             raise InputError("a prescribed displacement is uniform: it and a field with a gradient do not go together")
@@ -107,11 +114,15 @@ class Electric(Stateful):
             if "field" in takes and "field_gradient" not in takes:
                 raise InputError(f"[[field]]: the potential '{name}' knows uniform fields only; one with a gradient acts on "
                                  "fixed-charges")
-        bound = [k for k, field in enumerate(self.fields) if (g := field.gradient(0.0)) is not None
-                 and np.abs(np.asarray(g)[simulation.state.periodic]).max(initial=0.0) > 0]
-        if bound:
-            raise InputError(f"field[{bound[0]}]: along a periodic direction a field cannot be linear in space; "
-                             "set pbc = false there, or the row and column of `matrix` to zero")
+        vectors = simulation.state.cells[:, simulation.state.periodic]
+        for k, field in enumerate(self.fields):
+            gradient = field.gradient(0.0)
+            if gradient is None:
+                continue
+            changes, rounding = np.abs(vectors @ gradient), 1e-12 * np.abs(vectors).max(initial=0.0) * np.abs(gradient).max()
+            if changes.max(initial=0.0) > rounding:  # from an atom to its image
+                raise InputError(f"field[{k}]: along a periodic direction a field cannot be linear in space; set pbc = false "
+                                 "there, or take a `matrix` that is zero along the cell's vector")
 
     # -- the field ----------------------------------------------------------------------------------------------------
     def at(self, state, later=0.0):
@@ -140,7 +151,7 @@ class Electric(Stateful):
 
     def inside(self, state):
         """(S, 3) V/Å, the field inside now, whichever of E and D is prescribed."""
-        return self.solutions[-1] if self.displacement else self.at(state)
+        return self.solutions[-1] if self.displacement and self.active else self.at(state)
 
     def _values(self, now):
         """[(field, value)] at a time in fs; the last few are kept, for the kicks of neighboring steps share them."""
@@ -171,8 +182,7 @@ class Electric(Stateful):
 
     def stored(self, state):
         """(S,) eV, the energy of the prescribed displacement in the present cells less that in the first ones; else zero."""
-        first = self._first_cells()
-        if not self.displacement or np.array_equal(first, state.cells):
+        if not (self.displacement and self.active) or np.array_equal(first := self._first_cells(), state.cells):
             return np.zeros(state.n_systems)
         energy = lambda cells: np.abs(np.linalg.det(cells)) * (self._in_cells(state, cells) ** 2).sum(1)
         return 0.5 * units.epsilon0 * (energy(state.cells) - energy(first))
@@ -184,7 +194,7 @@ class Electric(Stateful):
         if self.graded:
             forces.inputs.field_gradient = self.gradient(forces.state)
         forces.inputs.time = forces.state.time / units.fs
-        if not self.displacement:
+        if not (self.displacement and self.active):  # no displacement is prescribed before it begins, not even D = 0
             forces.inputs.field = field
             return forces.evaluate(needs, level)
         return self._at_displacement(forces, needs, level, field)

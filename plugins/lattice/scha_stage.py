@@ -64,7 +64,6 @@ class SCHA(Stage):
     # -- as a stage ---------------------------------------------------------------------------------------------------
     def prepare(self, simulation):
         simulation.set_levels(None, None)
-        simulation.forces.electric = None  # the equilibrium is that without fields
         self.minimiser = None
         self.converged = False
         self._said = False
@@ -268,6 +267,7 @@ class _Mover:
     """The stage in the place of an integrator (the stage's own key `start` stands in the way of the method)."""
 
     conserves_momentum, barostat, gaussian = True, None, None
+    feels_fields = False  # the equilibrium is that without them
 
     def __init__(self, stage):
         self.stage = stage

@@ -156,6 +156,7 @@ def test_moving_cell_holds_the_voltages():
 def test_field_across_an_open_direction_stays_what_it_is():
     atoms = bulk("Ar", "fcc", a=5.25, cubic=True)
     atoms.pbc = [True, True, False]
+    atoms.set_initial_charges([0.7, -0.7, 0.7, -0.7])
     sim = Simulation(state_from_atoms(atoms), charged(), NVE(timestep=1.0), fields=[Constant([0.01, 0.02, 0.03])])
     sim.run(1)
     sim.state.cells[0, 2] *= 1.3
@@ -364,6 +365,49 @@ def test_switching_between_stages_is_work_done_at_fixed_atoms():
     assert sim.conserved()[0] == pytest.approx(before, abs=1e-5)
 
 
+def test_a_displacement_may_grow_in_a_later_stage():
+    fields = [Constant([0, 0, 0.05], fixes="D"), Constant([0, 0.1, 0.2], fixes="D", stages=[1])]
+    sim = Simulation(molecule(), potentials(), NVE(timestep=0.5), fields=fields)
+    conserved = []
+    for sim.stage in range(3):
+        conserved.append(run(sim, 20))
+    assert abs(sim.account.entries["field"][0]) > 1e-4
+    assert np.ptp(np.concatenate(conserved)) < 1e-5
+
+
+class Resting(NVE):
+    """Moves atoms as if there were no field."""
+
+    feels_fields = False
+
+
+@pytest.mark.parametrize("fixes", ["E", "D"])
+def test_a_field_begins_where_it_is_felt(fixes):
+    """Before, there is no field, and not D = 0 either; switching it on is work, and nothing has been deposited yet."""
+    sim = Simulation(molecule(), potentials(), Resting(timestep=0.5), fields=[Constant([0, 0.1, 0.2], fixes=fixes)])
+    first, free = run(sim, 10), Simulation(molecule(), potentials(), NVE(timestep=0.5))
+    assert np.allclose(run(free, 10), first, atol=1e-13) and not sim.account.entries
+    assert not sim.electric.inside(sim.state).any() and not sim.electric.deposited(sim).any()
+    energy = sim.potential_energy()[0]
+    sim.set_levels()
+    sim.set_integrator(NVE(timestep=0.5))
+    sim.begin_stage(1, 0)
+    sim.proceed()
+    gained = sim.electric.deposited(sim)[0]
+    E, P = sim.electric.inside(sim.state)[0], sim.quantity("polarization")[0]
+    matter = bonds_alone(sim, E) + E @ P - bonds_alone(sim, np.zeros(3))
+    assert gained == pytest.approx(matter, abs=1e-9) and sim.potential_energy()[0] != energy
+    sim.stage = 1
+    assert np.abs(np.append(first, run(sim, 20)) - first[0]).max() < 1e-5
+
+
+def bonds_alone(sim, E):
+    """F of the bonds in a field E."""
+    found = Simulation(state_from_atoms(sim.atoms()), {"bonds": bonds()}, fields=[Constant(E)])
+    found.electric.begin(found)
+    return float(found.potential_energy()[0])
+
+
 def test_nothing_is_done_without_a_field():
     sim = Simulation(molecule(), potentials(), NVE(timestep=0.5))
     sim.run(2)
@@ -378,6 +422,9 @@ def test_refusals():
         Simulation(molecule(), Morse(**MORSE), NVE(timestep=1.0), fields=[Constant([0, 0, 1])]).run(1)
     with pytest.raises(InputError, match="some prescribe E and some D"):
         Simulation(molecule(), potentials(), fields=[Constant([0, 0, 1]), Constant([0, 0, 1], fixes="D")])
+    for stages in ([0], [1]):  # before a run of several stages has got anywhere
+        with pytest.raises(InputError, match="D = 0 is not the same as no field"):
+            Simulation(molecule(), potentials(), fields=[Constant([0, 0, 0.1], fixes="D", stages=stages)])
 
 
 def test_a_plain_field_of_a_plugin_needs_a_value_only():

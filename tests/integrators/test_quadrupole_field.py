@@ -76,6 +76,29 @@ def test_paul_trap_holds_what_mathieu_says_and_its_account_closes():
     assert deviations[0] / deviations[1] == pytest.approx(4, rel=0.25)
 
 
+CELLS = {  # cell, periodic vectors, direction across which the field may change, direction along which it may not
+    "plain": (np.diag([10.0, 10, 10]), [1, 0, 0], [0, 0.6, 0.8], [1, 0, 0]),
+    "permuted": ([[0, 0, 10], [10, 0, 0], [0, 10, 0]], [1, 0, 0], [0.6, 0.8, 0], [0, 0, 1]),
+    "tilted": ([[6, 8, 0], [-1, 9, 0], [0, 3, 10]], [1, 0, 0], [0.8, -0.6, 0], [1, 0, 0]),
+    "slab": ([[6, 8, 0], [1, 2, 9], [0, 3, 10]], [1, 0, 1], np.cross([6, 8, 0], [0, 3, 10]), [0, 0, 1]),
+}
+
+
+@pytest.mark.parametrize("case", CELLS)
+def test_a_field_changes_across_the_cells_periodic_vectors_only(case):
+    cell, periodic, across, along = CELLS[case]
+    for direction, refused in ((across, False), (along, True)):
+        u = np.array(direction) / np.linalg.norm(direction)
+        state = state_from_atoms(Atoms("Na", positions=[[1, 1, 1]], cell=cell, pbc=periodic))
+        sim = Simulation(state, {"charge": FixedCharges({"Na": 1.0})}, NVE(timestep=1.0),
+                         fields=[Quadrupole(matrix=0.1 * np.outer(u, u))])
+        if refused:
+            with pytest.raises(InputError, match="periodic direction"):
+                sim.run(1)
+        else:
+            sim.run(1)
+
+
 def test_refusals():
     along_x = [[0.1, 0, 0], [0, 0, 0], [0, 0, 0]]
     with pytest.raises(InputError, match="periodic direction"):
