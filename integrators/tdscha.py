@@ -97,7 +97,7 @@ class TDSCHA(Stateful):
         d = self.coordinates.size
         self.moving = PROPAGATORS["fixed" if self.propagator == "classical" else self.propagator]
         if self.averages == "exact":
-            self.exact = self._exact(simulation)
+            self._know(simulation)
         elif self.propagator == "classical":
             self.noise = np.zeros((self.ensemble.S, d))
         else:
@@ -110,15 +110,17 @@ class TDSCHA(Stateful):
                     " the field would push the whole crystal; impose the acoustic sum rule"
                 )
 
-    def _exact(self, simulation):
-        parts = []
+    def _know(self, simulation):
+        """Each potential's weight, energy and virial as polynomials of q; of all of them P₀ and Z in P = P₀ + Z q."""
+        self.exact, self.linear = [], (np.zeros(3), np.zeros((3, self.coordinates.size)))
         for name, weight in simulation.forces.levels[0].items():
             potential = simulation.potentials[name]
             if not hasattr(potential, "projected"):
                 raise InputError(f"averages = 'exact': potential '{name}' does not know its Gaussian averages; use 'sampled'")
             place = self.coordinates.reference, self.coordinates.to_cartesian, simulation.state.cells[0]
-            parts.append((weight, *potential.projected(*place), potential.polarization(*place)))
-        return parts
+            self.exact.append((weight, *potential.projected(*place)))
+            for total, part in zip(self.linear, potential.polarization(*place) or (), strict=False):
+                total += weight * part
 
     # -- a step -------------------------------------------------------------------------------------------------------
     def needs(self, step):
@@ -185,18 +187,26 @@ class TDSCHA(Stateful):
 
     def _exact_averages(self, simulation, shown):
         g, total = self.gaussian, Averages(0.0, np.zeros(self.coordinates.size), np.zeros_like(self.gaussian.A))
-        field = simulation.forces.inputs.field
-        for weight, polynomial, _, polarization in self.exact:
+        for weight, polynomial, _ in self.exact:
             energy, force, K = polynomial.averages(g.R, g.A)
-            if polarization is not None and field is not None:
-                P0, Z = polarization
-                energy -= float(field[0] @ (P0 + Z @ g.R))
-                force = force + field[0] @ Z
             total.energy += weight * energy
             total.force += weight * force
             total.curvature += weight * K
+        if simulation.electric is not None:
+            self._feel(simulation, total)
         self._offset = total.energy - shown
         return total
+
+    def _feel(self, simulation, total):
+        """Add what the field does: the mean of −E·P, or at a displacement, where P depolarizes, of −P·D/ε0 + P²/(2ε0 V)."""
+        electric, state, g, (P0, Z) = simulation.electric, simulation.state, self.gaussian, self.linear
+        E, given = electric.inside(state)[0], electric.at(state)[0]  # the same, or D/ε0
+        total.energy -= 0.5 * float((E + given) @ (P0 + Z @ g.R))
+        total.force += E @ Z
+        if electric.displacement:
+            K = Z.T @ Z / (units.epsilon0 * float(state.volume[0]))
+            total.energy += 0.5 * float(np.vdot(K, g.A))
+            total.curvature += K
 
     # -- what it is doing ------------------------------------------------------------------------------------------------
     def present(self, simulation):
@@ -209,13 +219,22 @@ class TDSCHA(Stateful):
         """<W> (3, 3) eV."""
         if self.averages == "exact":
             W = np.zeros((3, 3))
-            for weight, _, virial, _ in self.exact:
+            for weight, _, virial in self.exact:
                 w = virial.mean(self.gaussian.R, self.gaussian.A)
                 for v, (a, b) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
                     W[a, b] += weight * w[v]
                     W[b, a] = W[a, b]
-            return W
+            return W + self._field_virial(simulation) if simulation.electric is not None else W
         return simulation.quantity("virial").mean(0)
+
+    def _field_virial(self, simulation):
+        """The mean of a displacement's own, ε0 V (½ E² − E⊗E), where E fluctuates with P; else zero."""
+        electric, volume = simulation.electric, float(simulation.state.volume[0])
+        if not electric.displacement:
+            return np.zeros((3, 3))
+        E, Z = electric.inside(simulation.state)[0], self.linear[1]
+        square = np.outer(E, E) + Z @ self.gaussian.A @ Z.T / (units.epsilon0 * volume) ** 2
+        return units.epsilon0 * volume * (0.5 * np.trace(square) * np.eye(3) - square)
 
     def force_displacement(self, simulation):
         """Σ_i <f_i u_iᵀ> (3, 3) eV."""

@@ -162,10 +162,12 @@ def test_run_is_the_plain_propagation(tmp_path, monkeypatch):
     assert np.ptp(E) < 1e-7
 
 
-def test_sampled_ensembles_approach_the_exact_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("fixes", ["E", "D"])
+def test_sampled_ensembles_approach_the_exact_run(tmp_path, monkeypatch, fixes):
     """In a pulse: centroid paths of 400 configurations and of the closed form agree; their energies are conserved."""
-    exact = run(tmp_path / "e", monkeypatch, copies=1, averages="exact", field=FIELD, steps=80, timestep=1.0)
-    sampled = run(tmp_path / "s", monkeypatch, copies=400, field=FIELD, steps=80, timestep=1.0)
+    field = FIELD + f'fixes = "{fixes}"'
+    exact = run(tmp_path / "e", monkeypatch, copies=1, averages="exact", field=field, steps=80, timestep=1.0)
+    sampled = run(tmp_path / "s", monkeypatch, copies=400, field=field, steps=80, timestep=1.0)
     a, b = rows(tmp_path / "e", "polarization"), rows(tmp_path / "s", "polarization")
     assert np.ptp(a[:, 0]) > 0.05
     assert np.abs(a - b).max() < 0.03 * np.ptp(a[:, 0])
@@ -177,6 +179,41 @@ def test_sampled_ensembles_approach_the_exact_run(tmp_path, monkeypatch):
         start = np.trace(Lattice.load(tmp_path / folder / "scha.h5").gaussian(sim.integrator.coordinates).B) / 2
         shown = 0.0 if folder == "s" else rows(tmp_path / folder, "potential")[0]
         assert np.mean(sim.conserved()) + start + shown == pytest.approx(E[-1], abs=2e-4)
+
+
+def test_displacement_stiffens_the_exact_averages(tmp_path, monkeypatch):
+    """From a lattice file, D from the first step: energy, its ripple and stress in closed form are those of many samples."""
+    found = {}
+    for averages, copies in (("exact", 1), ("sampled", 500)):
+        folder = tmp_path / averages
+        folder.mkdir()
+        write(folder)
+        monkeypatch.chdir(folder)
+        table = tomllib.loads(text(copies=copies, averages=averages, steps=60, more='lattice = "lattice.h5"',
+                                   field='[[field]]\nkind = "constant"\nvector = [0.3, 0.1, 0]\nfixes = "D"'))
+        table["stage"] = table["stage"][1:]
+        job = Run(table, folder)
+        assert job.execute(quiet=True) is None
+        found[averages] = {name: rows(folder, name) for name in ("potential", "conserved", "stress", "polarization", "A")}
+        assert np.ptp(found[averages]["conserved"]) < 1e-4
+    exact, sampled = found["exact"], found["sampled"]
+    assert np.ptp(exact["potential"]) > 0.01
+    for name, values in exact.items():
+        assert np.abs(values - sampled[name]).max() < 0.005 * np.abs(values).max(), name
+
+
+@pytest.mark.parametrize("averages", ["exact", "sampled"])
+def test_a_field_begins_after_the_scha(tmp_path, monkeypatch, averages):
+    """The SCHA feels none, so a field acts from TD-SCHA on, whether `stages` says so or not; nothing is deposited at first."""
+    field = '[[field]]\nkind = "constant"\nvector = [0.3, 0.1, 0]\n'
+    copies = 1 if averages == "exact" else 20
+    accounts = []
+    for name, stages in (("all", ""), ("one", "stages = [1]")):
+        sim = run(tmp_path / name, monkeypatch, copies=copies, averages=averages, field=field + stages, steps=0)
+        accounts.append(sim.account.entries["field"])
+        assert np.allclose(sim.electric.deposited(sim), 0, atol=1e-12)
+    assert np.array_equal(*accounts)
+    assert copies == 1 or np.abs(accounts[0]).max() > 1e-3
 
 
 def test_field_work_is_second_order(tmp_path, monkeypatch):
