@@ -15,28 +15,36 @@ from the beginning of the first stage in which the field acts:
 | quadrupole | G cos(2π t/period + phase)·(r − center), G the symmetric ``matrix`` in V/Å²; without a period steady: a trap |
 
 σ is the standard deviation of the field's envelope: the intensity's full width at half maximum is 2 √(ln 2) σ = 1.665 σ.
-Phases are in degrees, so that a sine with phase 90 is a cosine.
+Phases are in degrees, so that a sine with phase 90 is a cosine; with a unit ("0.5 rad") in what they say.
 
 `screening` says how the field inside follows from what is given: ``none``: it is the field inside; ``perpendicular``: it
 is outside, normal to a plate, E = E_out/ε (D is continuous); ``transmitted``: light at normal incidence,
-E = 2 E_out/(1 + √ε). `epsilon` is the relative permittivity of that convention: ε∞ where ions move in the simulation.
+E = 2 E_out/(1 + √ε). `epsilon`, which these two need, is the relative permittivity of that convention: ε∞ where ions move in
+the simulation.
 `fixes = "D"` prescribes the displacement instead: what is given is then D/ε0 in V/Å. `stages` are the numbers, from 0, of
-the stages in which the field acts; by default all.
+the stages in which the field acts; by default all, as one of the fields with ``fixes = "D"`` must (D = 0 is not "no field").
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from pydantic import FiniteFloat
 
-from engine.config.quantities import ElectricField, InputFile, Time
+from engine.config.quantities import ElectricField, InputFile, Time, quantity
 from engine.contracts import Field
 from engine.errors import InputError
 
-Vector = tuple[float, float, float]
+Angle = quantity("degree", "angle")
+ChirpRate = quantity("1/fs**2", "change of a frequency")
+Gradient = quantity("V/angstrom**2", "field gradient")
+Place = quantity("angstrom", "coordinate")
+Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 FieldVector = tuple[ElectricField, ElectricField, ElectricField]
+GradientVector = tuple[Gradient, Gradient, Gradient]
 
 
 def _unit(vector, name):
@@ -63,7 +71,7 @@ class Source(Field):
     """What all fields share: outside or inside, E or D. Subclasses give `given(time)`."""
 
     screening: Literal["none", "perpendicular", "transmitted"] = "none"
-    epsilon: float = 1.0
+    epsilon: FiniteFloat | None = None
     fixes: Literal["E", "D"] = "E"
     stages: list[int] | None = None
 
@@ -72,13 +80,21 @@ class Source(Field):
             raise InputError(f"field: screening = '{self.screening}'; allowed: none, perpendicular, transmitted")
         if self.fixes not in ("E", "D"):
             raise InputError(f"field: fixes = '{self.fixes}'; allowed: E, D")
-        if not self.epsilon > 0:
-            raise InputError(f"field: epsilon = {self.epsilon} must be positive")
         if self.fixes == "D" and self.screening != "none":
             raise InputError("field: a prescribed displacement is not screened; remove 'screening'")
-        factors = {"none": 1.0, "perpendicular": 1 / self.epsilon, "transmitted": 2 / (1 + self.epsilon**0.5)}
-        self._factor = factors[self.screening]
+        self._factor = self._screened()
         self.prepare()
+
+    def _screened(self):
+        """The field inside for one outside of 1."""
+        if self.screening == "none":
+            if self.epsilon is not None:
+                raise InputError("field: epsilon does nothing without 'screening'; name the convention, or remove it")
+            return 1.0
+        if self.epsilon is None:
+            raise InputError(f"field: screening = '{self.screening}' needs 'epsilon', the relative permittivity")
+        _positive(self.epsilon, "epsilon")
+        return 1 / self.epsilon if self.screening == "perpendicular" else 2 / (1 + self.epsilon**0.5)
 
     def prepare(self):
         """Check the keys of a kind, and compute what stays the same."""
@@ -130,8 +146,8 @@ class Oscillating(Source):
     amplitude: ElectricField
     direction: Vector = (0.0, 0.0, 1.0)
     quadrature: Vector | None = None
-    ellipticity: float = 1.0
-    phase: float = 0.0
+    ellipticity: FiniteFloat = 1.0
+    phase: Angle = 0.0
 
     def prepare(self):
         self._cosine = self.amplitude * _unit(self.direction, "direction")
@@ -187,7 +203,7 @@ class GaussianPulse(Oscillating):
 class Chirp(GaussianPulse):
     """rate : c, 1/fs², what the frequency gains in a femtosecond"""
 
-    rate: float
+    rate: ChirpRate
 
     def angle(self, t):
         return super().angle(t) + np.pi * self.rate * t * t
@@ -205,11 +221,13 @@ class Tabulated(Source):
         from scipy.interpolate import CubicSpline
 
         try:
-            table = np.loadtxt(self.file, ndmin=2)
+            with warnings.catch_warnings(action="ignore"):  # of an empty file, which is refused below
+                table = np.loadtxt(self.file, ndmin=2)
         except (OSError, ValueError) as error:
             raise InputError(f"field: the table '{self.file}' cannot be read: {error}") from error
-        if table.shape[1] != 4 or len(table) < 2 or not (np.diff(table[:, 0]) > 0).all():
-            raise InputError(f"field: '{self.file}' must have at least two rows 'time Ex Ey Ez' (fs, V/Å), times increasing")
+        if table.shape[1] != 4 or len(table) < 2 or not (np.isfinite(table).all() and (np.diff(table[:, 0]) > 0).all()):
+            raise InputError(f"field: '{self.file}' must have at least two rows 'time Ex Ey Ez' (fs, V/Å) of finite "
+                             "numbers, times increasing")
         self._ends = table[[0, -1], 0]
         self._spline = CubicSpline(table[:, 0], table[:, 1:])
 
@@ -224,10 +242,10 @@ class Quadrupole(Field):
     """matrix : ∂E_a/∂x_b in V/Å², symmetric (and without a trace where no charge makes it), zero along periodic directions
     center : Å;  period : fs, of Paul's trap; without one the field is steady;  phase : degrees;  stages : as of all fields"""
 
-    matrix: tuple[Vector, Vector, Vector]
-    center: Vector = (0.0, 0.0, 0.0)
+    matrix: tuple[GradientVector, GradientVector, GradientVector]
+    center: tuple[Place, Place, Place] = (0.0, 0.0, 0.0)
     period: Time | None = None
-    phase: float = 0.0
+    phase: Angle = 0.0
     stages: list[int] | None = None
 
     def __post_init__(self):

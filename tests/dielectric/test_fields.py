@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
+from engine.cli import main
 from engine.config import plugins
 from engine.errors import InputError
-from potentials.fields import Chirp, Constant, GaussianPulse, Ramp, Sine, Tabulated
+from potentials.fields import Chirp, Constant, GaussianPulse, Quadrupole, Ramp, Sine, Tabulated
 
 
 def test_units_of_an_input_table():
@@ -18,6 +20,68 @@ def test_units_of_an_input_table():
         plugins.make("fields", {"kind": "gaussian-pulse", "amplitude": 1, "center": 0, "width": -1}, "field[0]")
     with pytest.raises(InputError, match="amplitude"):
         plugins.make("fields", {"kind": "sine", "amplitude": "3 K", "period": 100}, "field[0]")
+    chirp = plugins.make("fields", {"kind": "chirp", "amplitude": 1, "center": 0, "width": 100, "rate": "10 THz/ps",
+                                    "phase": "1 rad"}, "field[0]")
+    assert chirp.rate == pytest.approx(1e-5) and chirp.phase == pytest.approx(np.degrees(1.0))
+    trap = plugins.make("fields", {"kind": "quadrupole", "matrix": [["100 kV/cm/angstrom", 0, 0], [0, -1e-3, 0], [0, 0, 0]],
+                                   "center": ["1 nm", 0, -2]}, "field[0]")
+    assert isinstance(trap, Quadrupole) and np.allclose(trap.value(0.0), [-1e-2, 0, 0])
+
+
+INPUT = """
+[system]
+structure = "salt.xyz"
+[potential]
+POTENTIAL
+[[field]]
+FIELD
+[[stage]]
+integrator = "nve"
+timestep = 1.0
+steps = 1
+"""
+CHARGES = 'kind = "fixed-charges"\ncharges = { Na = 1.0, Cl = -1.0 }'
+PULSE = 'kind = "gaussian-pulse"\namplitude = 0.1\ncenter = 50\nwidth = 10\n'
+CONSTANT = 'kind = "constant"\nvector = [0, 0, 0.1]\n'
+TABLE = 'kind = "tabulated"\nfile = "field.txt"\n'
+BORN = 'kind = "born-charges"\nborn_charges = { Cl = -1.0, Na = %s }'
+
+# what is wrong: (potential, field, the table of a tabulated one, words that the line must contain)
+INPUTS = {
+    "screened by nothing": (CHARGES, CONSTANT + 'screening = "perpendicular"', "", "needs 'epsilon'"),
+    "epsilon of nothing": (CHARGES, CONSTANT + "epsilon = 2.4", "", "without 'screening'"),
+    "negative epsilon": (CHARGES, CONSTANT + 'screening = "transmitted"\nepsilon = -2', "", "epsilon"),
+    "infinite epsilon": (CHARGES, CONSTANT + 'screening = "transmitted"\nepsilon = inf', "", "epsilon"),
+    "no charges": ('kind = "fixed-charges"', CONSTANT, "", "all charges are zero"),
+    "word for a charge": (BORN % '"one"', CONSTANT, "", "born_charges.Na"),
+    "ragged tensor": (BORN % "[[1, 0, 0], [1], [1]]", CONSTANT, "", "born_charges.Na"),
+    "rate": (CHARGES, PULSE.replace("gaussian-pulse", "chirp") + "rate = nan", "", "rate"),
+    "unit of a rate": (CHARGES, PULSE.replace("gaussian-pulse", "chirp") + 'rate = "1 THz"', "", "rate"),
+    "phase": (CHARGES, PULSE + "phase = inf", "", "phase"),
+    "ellipticity": (CHARGES, PULSE + "quadrature = [1, 0, 0]\nellipticity = nan", "", "ellipticity"),
+    "quadrature": (CHARGES, PULSE + "quadrature = [nan, 0, 0]", "", "quadrature"),
+    "matrix": (CHARGES, 'kind = "quadrupole"\nmatrix = [[nan, 0, 0], [0, 0, 0], [0, 0, 0]]', "", "matrix"),
+    "centre": (CHARGES, 'kind = "quadrupole"\nmatrix = [[1, 0, 0], [0, 0, 0], [0, 0, 0]]\ncenter = [nan, 0, 0]', "", "center"),
+    "empty table": (CHARGES, TABLE, "", "two rows"),
+    "not a number in the table": (CHARGES, TABLE, "0 0 0 0\n1 nan 0 0\n2 0 0 0", "finite"),
+    "infinite table": (CHARGES, TABLE, "0 0 0 1e400\n1 0 0 0", "finite"),
+    "displacement that ends": (CHARGES, CONSTANT + 'fixes = "D"\nstages = [0]', "", "D = 0 is not the same as no field"),
+}
+
+
+@pytest.mark.parametrize("case", INPUTS)
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_mistakes_are_one_line_of_engine_check(case, tmp_path, monkeypatch, capsys):
+    potential, field, table, words = INPUTS[case]
+    monkeypatch.chdir(tmp_path)
+    bulk("NaCl", "rocksalt", a=5.64).write(tmp_path / "salt.xyz")
+    (tmp_path / "field.txt").write_text(table)
+    (tmp_path / "input.toml").write_text(INPUT.replace("POTENTIAL", potential).replace("FIELD", field))
+    with pytest.raises(SystemExit) as end:
+        main(["check", "input.toml"])
+    lines = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and len(lines) == 1 and lines[0].startswith("engine: ") and len(lines[0]) < 300, lines
+    assert words in lines[0], lines[0]
 
 
 def test_ramp():
