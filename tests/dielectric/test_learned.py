@@ -6,15 +6,19 @@ from ase import Atoms
 
 torch = pytest.importorskip("torch")
 
+from engine.build import state_from_atoms  # noqa: E402
 from engine.errors import InputError  # noqa: E402
+from engine.simulation import Simulation  # noqa: E402
 from engine.testing import random_rotation  # noqa: E402
 from plugins.dielectric.derivatives import evaluate  # noqa: E402
 from plugins.dielectric.model import DielectricModel  # noqa: E402
+from plugins.dielectric.potential import Dielectric  # noqa: E402
 from plugins.dielectric.training import write  # noqa: E402
 from plugins.equivariant import graphs  # noqa: E402
 from plugins.equivariant.description import Description  # noqa: E402
 from plugins.equivariant.potential import Equivariant  # noqa: E402
 from plugins.equivariant.shapes import shapes  # noqa: E402
+from potentials.fields import Constant  # noqa: E402
 
 SMALL = dict(species=["O", "Si"], cutoff=4.0, l_max=2, layers=2, channels=4, features=8, embedding_width=8, latent_width=8,
              readout_width=8, bessel=4, neighbors=20.0, dtype="float64")
@@ -134,3 +138,24 @@ def test_contracted_born_charges(model):
     whole = evaluate(model, batch, field, ALL).born_charges
     part = evaluate(model, batch, field, directions=direction).born_charges
     assert np.allclose(part, np.einsum("a,nab->nb", direction[0], whole), atol=1e-12)
+
+
+def test_polarization_is_continuous_through_the_boundary(model, tmp_path):
+    """An atom carried by a whole cell: P changes by Z*·dr in every step, and is in the end what it was; no quantum is gained."""
+    write(tmp_path, model)
+    atoms = crystal()
+    sim = Simulation(state_from_atoms(atoms), Dielectric(str(tmp_path), backend="torch"), fields=[Constant(FIELD)], skin=0.2)
+    sim.electric.begin(sim)
+    state, steps = sim.state, 80
+    step = atoms.cell[0] / steps
+    P, Z = [], []
+    for _ in range(steps + 1):
+        atom = int(np.flatnonzero(state.tags[: state.n] == 4)[0])
+        Z.append(sim.quantity("born_charges")[atom].copy())
+        P.append(sim.quantity("polarization")[0].copy())
+        state.positions[np.flatnonzero(state.tags[: state.n] == 4)[0]] += step
+        sim.forces.stale = True
+    P, Z = np.array(P), np.array(Z)
+    assert state.images[state.tags[: state.n] == 4, 0] == 1
+    assert np.allclose(np.diff(P, axis=0), 0.5 * (Z[1:] + Z[:-1]) @ step, atol=1e-3 * np.ptp(P))
+    assert np.allclose(P[-1], P[0], atol=1e-10)
