@@ -14,7 +14,9 @@ import numpy as np
 from pydantic import PositiveInt
 
 from engine import units
+from engine.errors import InputError
 from plugins.analysis.observer import Observer, Series, per_system
+from plugins.dielectric.conditions import changing, refuse_displacement
 
 
 @dataclass(kw_only=True)
@@ -29,6 +31,10 @@ class Permittivity(Observer):
 
     def start(self, simulation):
         super().start(simulation)
+        refuse_displacement(self, simulation)
+        if changing(self, simulation):
+            raise InputError("hook 'permittivity': what a changing field drives is no fluctuation; give the `stages` in which "
+                             "fields are constant or absent")
         self.optical = "polarizability" in simulation.forces.provides
         self.needs = frozenset({"polarization"} | ({"polarizability"} if self.optical else set()))
         if not hasattr(self, "parts"):  # of each part: count, P, P⊗P, α, V, T

@@ -1,0 +1,25 @@
+"""What observers of the polarization ask of the run that they watch, and how they say that there was nothing to see."""
+
+from __future__ import annotations
+
+from engine.errors import InputError
+from engine.output.screen import console
+
+
+def changing(hook, simulation):
+    """The fields that change in time and act in a stage that the hook looks at."""
+    fields = simulation.electric.fields if simulation.electric is not None else ()
+    meet = lambda field: None in (hook.stages, field.stages) or set(hook.stages) & set(field.stages)
+    return [field for field in fields if not field.steady and meet(field)]
+
+
+def refuse_displacement(hook, simulation):
+    """At fixed D every motion feels the field of its own polarization: the formulas are those of a field held fixed."""
+    if simulation.electric is not None and simulation.electric.displacement:
+        raise InputError(f"hook '{hook.label}': its formulas hold at a fixed macroscopic field, and the run prescribes the "
+                         "displacement, at which P fluctuates less; leave out fixes = \"D\"")
+
+
+def warn(hook, simulation, text):
+    if simulation.comm.rank == 0:
+        console.print(f"warning: hook '{hook.label}': {text}", markup=False)
