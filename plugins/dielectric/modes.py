@@ -7,12 +7,19 @@ Phys. Rev. B 55, 10355 (1997), eqs. 54, 58, 60):
     ε_ab(0) = ε∞_ab + Σ_ν Z̃_a,ν Z̃_b,ν/(ε0 V ω_ν²)
     D^LO(q) = D + (q·Z̃*)(q·Z̃*)/(ε0 V q·ε∞·q)       for q → 0 along q
 
-A molecular dynamics run is told apart by them in ``mode_spectrum``.
+Where the potential has a polarizability, its slopes ∂α/∂Q_ν come from the same displaced cells, and the Raman activity from them
+(D. A. Long, The Raman Effect, 2002, ch. 5): 45 ā'² + 7 γ'², α as a volume, α/(4π ε0).
+
+To D^LO only one positive direction is added, so its frequencies lie between those of D: the k-th of one is never below the k-th
+of the other, nor above the next, and their difference is the LO shift of mode k.
+
+A molecular dynamics run is told apart by them in ``mode_spectrum``; ``modes_stage`` makes them in a run.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
@@ -22,33 +29,49 @@ from engine.build import state_from_atoms
 from engine.domain.domain import Domain
 from engine.errors import InputError
 from engine.forces import Forces
+from engine.output.file import writing
+from integrators.gaussian.lattice import per_cm
 
-WAVENUMBER = units.fs * 1e3 * 33.35640951981521 / (2 * np.pi)  # internal angular frequency to cm⁻¹
 DEBYE = 4.803204712570263  # of one e·Å
 RIGID = 1.0  # cm⁻¹, below which a mode is a translation
+SAME = 2.0  # cm⁻¹, within which modes are one line
+WEAKEST = 0.005  # of the largest, below which an intensity, activity or shift is not worth a line
 
 
 @dataclass
 class Modes:
     """dynamical (3n, 3n); frequencies (3n,) cm⁻¹, negative where unstable, ascending; vectors (n, 3, 3n) of unit norm in
-    mass-weighted coordinates; charges (3, 3n) Z̃ in e/√u; optical (3, 3) ε∞; masses (n,), volume Å³"""
+    mass-weighted coordinates; charges (3, 3n) Z̃ in e/√u; raman (3, 3, 3n) ∂α/∂Q in e·Å/V/√u, NaN where α is not known; optical
+    (3, 3) ε∞; masses (n,); positions (n, 3) and cell (3, 3) Å"""
 
     dynamical: np.ndarray
     frequencies: np.ndarray
     vectors: np.ndarray
     charges: np.ndarray
+    raman: np.ndarray
     optical: np.ndarray
     masses: np.ndarray
-    volume: float
+    positions: np.ndarray
+    cell: np.ndarray
+
+    @property
+    def volume(self):
+        return float(abs(np.linalg.det(self.cell)))
 
     def intensities(self):
         """(3n,) (D/Å)²/u"""
         return DEBYE**2 * (self.charges**2).sum(0)
 
+    def activities(self):
+        """(3n,) Å⁴/u, for Raman"""
+        slope = units.coulomb * self.raman
+        trace = np.einsum("aam->m", slope)
+        return 5 * trace**2 + 3.5 * (3 * (slope**2).sum((0, 1)) - trace**2)
+
     def static(self):
         """(3, 3) ε(0) of clamped cell; translations left out."""
         real = self.moving()
-        omega2 = np.sign(self.frequencies[real]) * (self.frequencies[real] / WAVENUMBER) ** 2
+        omega2 = np.sign(self.frequencies[real]) * (self.frequencies[real] / per_cm) ** 2
         c = self.charges[:, real]
         return self.optical + (c / omega2) @ c.T / (units.epsilon0 * self.volume)
 
@@ -64,52 +87,71 @@ class Modes:
         """Numbers of the modes that are no translation."""
         return np.flatnonzero(np.abs(self.frequencies) > RIGID)
 
-    def projected(self, velocities):
-        """(..., 3n) √u Å per internal time: the modes' own velocities for Cartesian ones (..., n, 3)."""
-        return np.einsum("n,...na,nam->...m", np.sqrt(self.masses), velocities, self.vectors)
+    def lines(self, direction):
+        """(lines, 5): how many modes, wavenumber, intensity, LO shift for waves along `direction`, Raman activity. Degenerate
+        modes are one line; what neither light nor a shift shows is left out."""
+        of_modes = np.stack([self.intensities(), self.longitudinal(direction) - self.frequencies, self.activities()], 1)
+        starts = np.flatnonzero(np.diff(self.frequencies, prepend=-np.inf) > SAME)
+        groups = [rows for rows in np.split(np.arange(len(self.frequencies)), starts[1:]) if rows[0] in self.moving()]
+        found = np.array([[len(rows), self.frequencies[rows].mean(), of_modes[rows, 0].sum(), of_modes[rows, 1].max(),
+                           of_modes[rows, 2].sum()] for rows in groups]).reshape(-1, 5)
+        seen = found[:, 2:] > WEAKEST * np.nan_to_num(found[:, 2:]).max(0, initial=0.0)
+        return found[seen.any(1)]
 
     def save(self, path):
         """All arrays in one file of NumPy's, for ``kind = "mode-spectrum"``."""
-        np.savez_compressed(path, **vars(self))
+        path = Path(path)
+        part = path.with_name(path.name + ".tmp")
+        with writing(path):
+            with open(part, "wb") as file:
+                np.savez_compressed(file, **vars(self))
+            part.replace(path)
 
     @classmethod
     def load(cls, path):
         try:
             with np.load(path, allow_pickle=False) as file:
-                arrays = {field.name: file[field.name] for field in fields(cls)}
+                return cls(**{field.name: file[field.name] for field in fields(cls)})
         except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise InputError(f"modes = {path} is not a file of modes that `Modes.save` wrote ({error})") from None
-        return cls(**{**arrays, "volume": float(arrays["volume"])})
+            raise InputError(f"modes = {path} is not a file of modes that this version wrote ({error})") from None
 
 
 def signed(omega2):
-    return np.sign(omega2) * np.sqrt(np.abs(omega2)) * WAVENUMBER
+    return np.sign(omega2) * np.sqrt(np.abs(omega2)) * per_cm
 
 
-def modes(atoms, potential, step=0.01) -> Modes:
-    """Modes of ASE Atoms, relaxed, in a potential (or {name: potential}) that provides Born charges; `step` in Å."""
+def modes(atoms, potential, step=0.01, field=(0.0, 0.0, 0.0)) -> Modes:
+    """Modes of ASE Atoms in a potential (or {name: potential}) with Born charges, relaxed in `field`, V/Å; `step` in Å."""
     potentials = potential if isinstance(potential, dict) else {"potential": potential}
     state = state_from_atoms(atoms)
     for one in potentials.values():
         one.bind(state.species_names)
     cutoff = max(one.capabilities().cutoff for one in potentials.values())
     forces = Forces(state, Domain(state, cutoff, 2.5 * step + 0.1, sort=False), potentials)
-    forces.inputs.field = np.zeros((1, 3))
-    n = state.n
-    start = forces(frozenset({"born_charges", "polarizability"} & forces.provides))
+    forces.inputs.field = np.array([field], float)
+    responses = frozenset({"born_charges", "polarizability"}) & forces.provides
+    if "born_charges" not in responses:
+        raise InputError("modes: no potential in use has Born charges, so that no light sees its vibrations; "
+                         "fixed-charges, born-charges, polarizable-bonds and dielectric have")
+    n, bare = state.n, responses - {"born_charges"}
+    start = forces(responses)
     Z = start.born_charges[:n].copy()
-    optical = np.eye(3) + start.polarizability[0] / (units.epsilon0 * state.volume[0])
-    hessian = np.zeros((3 * n, 3 * n))
+    optical = np.eye(3) + (start.polarizability[0] / (units.epsilon0 * state.volume[0]) if bare else 0.0)
+    hessian, slopes = np.zeros((3 * n, 3 * n)), np.full((n, 3, 3, 3), 0.0 if bare else np.nan)
     x = state.positions[:n].copy()
     for k in range(3 * n):
         for sign in (1, -1):
             moved = x.copy()
             moved[k // 3, k % 3] += sign * step
             state.set("positions", moved)
-            hessian[k] -= sign * forces().forces[:n].ravel() / (2 * step)
+            out = forces(bare)
+            hessian[k] -= sign * out.forces[:n].ravel() / (2 * step)
+            if bare:
+                slopes[k // 3, k % 3] += sign * out.polarizability[0] / (2 * step)
     root = np.repeat(np.sqrt(state.masses), 3)
     D = 0.5 * (hessian + hessian.T) / np.outer(root, root)
     omega2, vectors = np.linalg.eigh(D)
     vectors = vectors.reshape(n, 3, 3 * n)
-    charges = np.einsum("nab,nbm,n->am", Z, vectors, 1 / np.sqrt(state.masses))
-    return Modes(D, signed(omega2), vectors, charges, optical, state.masses.copy(), float(state.volume[0]))
+    motions = vectors / np.sqrt(state.masses)[:, None, None]
+    return Modes(D, signed(omega2), vectors, np.einsum("nab,nbm->am", Z, motions), np.einsum("nbcd,nbm->cdm", slopes, motions),
+                 optical, state.masses.copy(), x, state.cells[0].copy())

@@ -8,6 +8,7 @@ from ase import Atoms
 
 from engine import units
 from engine.build import state_from_atoms, thermalise
+from engine.config import plugins
 from engine.contracts import Capabilities, Potential
 from engine.errors import InputError
 from engine.simulation import Simulation
@@ -15,7 +16,7 @@ from integrators.langevin import Langevin
 from integrators.nve import NVE
 from plugins.dielectric.hysteresis import Hysteresis, crossing
 from plugins.dielectric.permittivity import Permittivity, finite_field
-from plugins.dielectric.spectra import WAVENUMBER, Conductivity, Infrared, Raman
+from plugins.dielectric.spectra import Conductivity, Infrared, Raman, current
 from potentials.dielectric import FixedCharges
 from potentials.dielectric_bonds import Bond, PolarizableBonds
 from potentials.fields import Constant, Sine
@@ -67,7 +68,7 @@ def test_infrared_peak_and_sum_rule(source):
     sim.set_integrator(Langevin(timestep=1.0, temperature=300, friction=0.002))
     sim.run(500 + 4 * 1024)
     out = {name: series.values for name, series in hook.result(sim).items()}
-    omega = 2 * np.pi * out["wavenumber"] / WAVENUMBER  # 1/ps
+    omega = 2 * np.pi * 0.0299792458 * out["wavenumber"]  # 1/ps
     line = np.sqrt(STIFFNESS / MASS) * units.fs * 1000
     k = np.argmax(out["absorption"].mean(0))
     assert omega[k] == pytest.approx(line, abs=1.05 * omega[1])  # the next bin at most
@@ -113,15 +114,111 @@ def test_hysteresis_of_a_double_well():
     hook = Hysteresis(every=2, period=8000.0, points=200)
     sim.hooks.append(hook)
     sim.set_integrator(Langevin(timestep=2.0, temperature=0.01, friction=0.02))
-    start = sim.state.unwrapped().copy()
+    middle = 1602.176634 * CHARGE * sim.state.unwrapped()[0, 2] / LENGTH**3  # P is counted from the origin
     sim.run(2 * 4000)
-    out = hook.result(sim)
-    centre = 1602.176634 * CHARGE * start[0, 2] / LENGTH**3  # P is counted from the origin
-    loop = np.stack([out["field"].values, out["polarization"].values - centre])
-    assert crossing(loop[1], loop[0]) == pytest.approx(100 * limit, rel=0.1)
-    assert crossing(loop[0], loop[1]) == pytest.approx(1602.176634 * rest / LENGTH**3, rel=0.03)
-    E = loop[0]
+    out = {name: series.values for name, series in hook.result(sim).items()}
+    assert out["coercive_field"] == pytest.approx(100 * limit, rel=0.1)
+    assert out["remanence"] == pytest.approx(1602.176634 * rest / LENGTH**3, rel=0.03)
+    assert out["middle"] == pytest.approx(middle, abs=0.02 * out["remanence"])
+    E = out["field"]
     assert abs(E.max() - 25) < 0.1 and abs(E.min() + 25) < 0.1
+
+
+def driven(hook, periods, **options):
+    """A stiff spring in a field that begins in the second stage, after 200 fs, at its largest value."""
+    field = Sine(amplitude=0.2, period=400.0, phase=90, stages=[1], **options)
+    sim = ions(1, 1e-3, fields=[field])
+    sim.hooks.append(hook)
+    sim.set_integrator(Langevin(timestep=1.0, temperature=0.0, friction=0.015))
+    sim.run(200)
+    sim.stage = 1
+    sim.run(round(400 * periods))
+    return {name: series.values for name, series in hook.result(sim).items()}
+
+
+@pytest.mark.parametrize("start", [0.0, 100.0])
+def test_a_loop_begins_with_its_field(start):
+    """What is looked at before is in no bin; charges on a spring have no remanence, wherever the origin is."""
+    hook = Hysteresis(every=2, period=400.0, points=20)
+    out = driven(hook, 2.5, start=start)
+    assert hook.loops[0, 0, :, 0].min() >= 9 and hook.loops[0, 0, :, 0].max() <= 10
+    angle = 2 * np.pi * (np.arange(20) + 0.5) / 20
+    assert np.allclose(out["field"], 20 * np.cos(angle), atol=0.4)
+    largest = np.abs(out["polarization"]).max()
+    assert largest > 0.05 and abs(out["middle"]) > 5 * largest
+    assert out["remanence"] < 0.3 * largest
+
+
+def test_a_run_without_a_loop_says_so(capsys):
+    assert driven(Hysteresis(every=2, period=400.0, points=20), 1) == {}
+    assert "no full period of 400 fs after the first 1 (skip)" in capsys.readouterr().out
+
+
+SINE = dict(amplitude=0.2, period=400.0)
+
+
+@pytest.mark.parametrize("hook, field, complaint", [
+    (Hysteresis(period=300.0), Sine(**SINE), "period = 300 fs is no whole multiple of the field's 400 fs"),
+    (Hysteresis(period=0.0), Sine(**SINE), "must be positive"),
+    (Hysteresis(period=400.0, every=10), Sine(**SINE), "points = 40 at most"),
+    (Hysteresis(period=400.0, every=2, direction=(0, 0, 0)), Sine(**SINE), "not all zero"),
+    (Hysteresis(period=400.0), Constant([0, 0, 0.1]), "no \\[\\[field\\]\\] changes in time"),
+    (Hysteresis(period=400.0, stages=[0]), Sine(stages=[1], **SINE), "no \\[\\[field\\]\\] changes in time"),
+    (Permittivity(), Sine(**SINE), "no fluctuation"),
+    (Permittivity(), Constant([0, 0, 0.1], fixes="D"), "prescribes the displacement"),
+    (Infrared(), Constant([0, 0, 0.1], fixes="D"), "prescribes the displacement"),
+    (Conductivity(), Constant([0, 0, 0.1], fixes="D"), "prescribes the displacement"),
+])
+def test_what_would_be_wrong_is_refused(hook, field, complaint):
+    sim = ions(1, 300, fields=[field])
+    sim.hooks.append(hook)
+    sim.set_integrator(NVE(timestep=1.0))
+    with pytest.raises(InputError, match=complaint):
+        sim.run(1)
+
+
+def test_permittivity_after_a_pulse():
+    """A field that changes in another stage is no obstacle, nor is one that does not change."""
+    sim = ions(1, 300, fields=[Sine(stages=[0], **SINE), Constant([0, 0, 0.1])])
+    sim.hooks.append(Permittivity(stages=[1]))
+    sim.set_integrator(NVE(timestep=1.0))
+    assert sim.run(1) == 1
+
+
+def test_current_is_the_derivative_along_the_velocities():
+    """Σ Z*·v of bonds that cross the boundaries, in a field; nothing is left of the displaced atoms."""
+    rng = np.random.default_rng(3)
+    atoms = Atoms("Na4Cl4", cell=[6.0, 6.2, 6.4], pbc=True, scaled_positions=rng.random((8, 3)))
+    state = state_from_atoms([atoms, atoms])
+    thermalise(state, 300, 1)
+    bonds = PolarizableBonds([Bond("Na-Cl", charge=0.8, parallel=0.3, perpendicular=0.1, length=2.4)], cutoff=4.0)
+    sim = Simulation(state, {"bonds": bonds}, NVE(timestep=1.0), fields=[Constant([0.1, 0, 0.2])])
+    sim.run(2)
+    Z, v, before = sim.quantity("born_charges"), state.velocities[: state.n], state.positions.copy()
+    expected = state.sum_by_system(np.einsum("nab,nb->na", Z, v)) * 1000 * units.fs
+    assert np.allclose(current(sim), expected, rtol=0, atol=2e-4 * np.abs(expected).max())
+    assert np.array_equal(state.positions, before) and not sim.forces.stale
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+def test_error_bars_of_few_blocks(blocks, capsys):
+    """No block: a line; one: an error that is not known; more: one for every series."""
+    sim = ions(2, 300)
+    sim.hooks.append(hook := Infrared(every=1, block=64))
+    sim.set_integrator(NVE(timestep=1.0))
+    sim.run(max(64 * blocks, 40))
+    out = {name: series.values for name, series in hook.result(sim).items()}
+    assert ("there is no spectrum yet" in capsys.readouterr().out) == (blocks == 0)
+    errors = [name for name in out if name.endswith("_error")]
+    assert len(errors) == (4 if blocks else 0) and 2 * len(errors) + bool(blocks) == len(out)
+    for name in errors:
+        assert np.isnan(out[name]).all() if blocks == 1 else (np.abs(out[name]) < np.abs(out[name[:-6]]).max()).all()
+
+
+@pytest.mark.parametrize("block", [1, 2, 9])
+def test_blocks_that_have_no_spectrum(block):
+    with pytest.raises(InputError, match="block"):
+        plugins.check(Infrared(block=block))
 
 
 def test_crossing():
@@ -139,7 +236,7 @@ def test_raman_of_a_breathing_trace():
     for matrix, isotropic in ((np.eye(3), True), (np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0.0]]), False)):
         hook.blocks, hook.buffer = 0, wave[:, None, None] * matrix.reshape(1, 1, 9)
         hook._transform()
-        power = hook.power()[1][0].sum(1)
+        power = hook.power()[0][0, :2].sum(1)
         assert (power[0] > 0) == isotropic and (power[1] < 1e-12 * power.max()) == isotropic
         expected = 1.0 if isotropic else 3.0  # ½·3·(1 + 1)
         assert power.max() / (np.abs(np.fft.rfft((wave - wave.mean()) * np.hanning(257)[:-1])) ** 2).sum() == pytest.approx(

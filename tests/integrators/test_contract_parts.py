@@ -26,7 +26,8 @@ from plugins.analysis.stress import StressAutocorrelation
 from plugins.analysis.vacf import VelocityAutocorrelation
 from plugins.dielectric.hysteresis import Hysteresis
 from plugins.dielectric.permittivity import Permittivity
-from plugins.dielectric.spectra import Conductivity, Infrared
+from plugins.dielectric.spectra import Conductivity, Infrared, Raman
+from potentials.dielectric_bonds import Bond, PolarizableBonds
 from potentials.fields import Chirp, Constant, GaussianPulse, Quadrupole, Ramp, Sine, Tabulated
 
 ROOM = dict(temperature=300.0)
@@ -60,12 +61,13 @@ HOOKS = {
     "vacf": lambda: VelocityAutocorrelation(origins=4, **LOOKS),
     "stress": lambda: StressAutocorrelation(**LOOKS),
     "profile": lambda: Profile(every=3, along="c", bins=4),
-    "infrared": lambda: Infrared(block=8),
+    "infrared": lambda: Infrared(block=8, source="current"),
+    "raman": lambda: Raman(block=8),
     "conductivity": lambda: Conductivity(block=8),
     "permittivity": lambda: Permittivity(every=2),
     "hysteresis": lambda: Hysteresis(every=2, period=20.0, points=5, skip=0),
 }
-ELECTRIC = ("infrared", "conductivity", "permittivity", "hysteresis")
+ELECTRIC = ("infrared", "raman", "conductivity", "permittivity", "hysteresis")
 TABLE = ""
 
 
@@ -106,7 +108,10 @@ class _OfHook(HookContract):
         state = state_from_atoms(atoms)
         thermalise(state, 300.0, 4)
         fields = [Sine(amplitude=0.05, period=20.0, direction=[0, 0, 1])] if self.name == "hysteresis" else []
-        return Simulation(state, Ions(), NVE(timestep=2.0), hooks=hooks, fields=fields, comm=comm or world())
+        potentials = {"ions": Ions()}
+        if self.name in ("infrared", "raman"):
+            potentials["bonds"] = PolarizableBonds([Bond("Na-Cl", charge=0.5, parallel=0.3, perpendicular=0.1)], cutoff=5.0)
+        return Simulation(state, potentials, NVE(timestep=2.0), hooks=hooks, fields=fields, comm=comm or world())
 
 
 def classes(base, names, options=lambda name: {}):
@@ -138,7 +143,6 @@ def test_all_that_is_registered_is_tested():
     check_registered("hooks", HOOKS, {
         "gaussian": "watches TD-SCHA's Gaussian: tests/integrators/test_tdscha_run.py",
         "uncertainty": "needs a learned model: tests/equivariant/test_uncertainty.py",
-        "raman": "needs a learned polarizability: tests/dielectric/test_dielectric_observers.py",
         "mode-spectrum": "needs a file of phonons: tests/dielectric/test_modes.py"})
     with pytest.raises(InputError, match="langevin"):
         check_registered("integrators", set(INTEGRATORS) - {"langevin"}, {"tdscha": ""})
