@@ -5,13 +5,13 @@ Phys. Rev. B 55, 10355 (1997), eqs. 54, 58, 60):
 
     Z̃_a,ν = Σ_ib Z*_i[a, b] e_ib,ν/√m_i          I_ν = Σ_a Z̃_a,ν²
     ε_ab(0) = ε∞_ab + Σ_ν Z̃_a,ν Z̃_b,ν/(ε0 V ω_ν²)
-    D^LO(q) = D + (q·Z̃*)(q·Z̃*)/(ε0 V q·ε∞·q)       for q → 0 along q
+    D^LO(q)_νμ = ω_ν² δ_νμ + (q·Z̃)_ν (q·Z̃)_μ/(ε0 V q·ε∞·q)       for q → 0 along q
 
 Where the potential has a polarizability, its slopes ∂α/∂Q_ν come from the same displaced cells, and the Raman activity from them
 (D. A. Long, The Raman Effect, 2002, ch. 5): 45 ā'² + 7 γ'², α as a volume, α/(4π ε0).
 
-To D^LO only one positive direction is added, so its frequencies lie between those of D: the k-th of one is never below the k-th
-of the other, nor above the next, and their difference is the LO shift of mode k.
+Modes without a charge along q stay in D^LO as they are. Of the others the k-th from below goes up, but not above the (k + 1)-th,
+because the one positive direction that is added separates them: so every mode has an LO shift of its own.
 
 A molecular dynamics run is told apart by them in ``mode_spectrum``; ``modes_stage`` makes them in a run.
 """
@@ -34,17 +34,17 @@ from integrators.gaussian.lattice import per_cm
 
 DEBYE = 4.803204712570263  # of one e·Å
 RIGID = 1.0  # cm⁻¹, below which a mode is a translation
+NEUTRAL = 1e-3  # of the largest strength along a wave, below which a mode has no charge
 SAME = 2.0  # cm⁻¹, within which modes are one line
 WEAKEST = 0.005  # of the largest, below which an intensity, activity or shift is not worth a line
 
 
 @dataclass
 class Modes:
-    """dynamical (3n, 3n); frequencies (3n,) cm⁻¹, negative where unstable, ascending; vectors (n, 3, 3n) of unit norm in
+    """frequencies (3n,) cm⁻¹, negative where unstable, ascending; vectors (n, 3, 3n) of unit norm in
     mass-weighted coordinates; charges (3, 3n) Z̃ in e/√u; raman (3, 3, 3n) ∂α/∂Q in e·Å/V/√u, NaN where α is not known; optical
     (3, 3) ε∞; masses (n,); positions (n, 3) and cell (3, 3) Å"""
 
-    dynamical: np.ndarray
     frequencies: np.ndarray
     vectors: np.ndarray
     charges: np.ndarray
@@ -71,17 +71,17 @@ class Modes:
     def static(self):
         """(3, 3) ε(0) of clamped cell; translations left out."""
         real = self.moving()
-        omega2 = np.sign(self.frequencies[real]) * (self.frequencies[real] / per_cm) ** 2
-        c = self.charges[:, real]
+        omega2, c = squared(self.frequencies[real]), self.charges[:, real]
         return self.optical + (c / omega2) @ c.T / (units.epsilon0 * self.volume)
 
     def longitudinal(self, q):
-        """(3n,) cm⁻¹ for waves that run along `q`."""
+        """(3n,) cm⁻¹ of each mode for waves that run along `q`; charges that add too little to be seen are taken for none."""
         q = np.asarray(q, float) / np.linalg.norm(q)
-        v = self.vectors.reshape(-1, len(self.frequencies))
-        along = v @ (q @ self.charges)  # back to mass-weighted coordinates
-        D = self.dynamical + np.outer(along, along) / (units.epsilon0 * self.volume * (q @ self.optical @ q))
-        return signed(np.linalg.eigvalsh(D))
+        along, out = q @ self.charges, self.frequencies.copy()
+        polar = np.flatnonzero(along**2 > NEUTRAL * (along**2).max())
+        added = np.outer(along[polar], along[polar]) / (units.epsilon0 * self.volume * (q @ self.optical @ q))
+        out[polar] = signed(np.linalg.eigvalsh(np.diag(squared(out[polar])) + added))
+        return out
 
     def moving(self):
         """Numbers of the modes that are no translation."""
@@ -114,6 +114,10 @@ class Modes:
                 return cls(**{field.name: file[field.name] for field in fields(cls)})
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise InputError(f"modes = {path} is not a file of modes that this version wrote ({error})") from None
+
+
+def squared(frequencies):
+    return np.sign(frequencies) * (frequencies / per_cm) ** 2
 
 
 def signed(omega2):
@@ -153,5 +157,5 @@ def modes(atoms, potential, step=0.01, field=(0.0, 0.0, 0.0)) -> Modes:
     omega2, vectors = np.linalg.eigh(D)
     vectors = vectors.reshape(n, 3, 3 * n)
     motions = vectors / np.sqrt(state.masses)[:, None, None]
-    return Modes(D, signed(omega2), vectors, np.einsum("nab,nbm->am", Z, motions), np.einsum("nbcd,nbm->cdm", slopes, motions),
+    return Modes(signed(omega2), vectors, np.einsum("nab,nbm->am", Z, motions), np.einsum("nbcd,nbm->cdm", slopes, motions),
                  optical, state.masses.copy(), x, state.cells[0].copy())

@@ -13,6 +13,8 @@ pytest.importorskip("torch")
 
 from engine import stages  # noqa: E402
 from engine.run import Run  # noqa: E402
+from plugins.dielectric import modes_stage  # noqa: E402
+from plugins.dielectric.modes import Modes  # noqa: E402
 from potentials.fields import Constant  # noqa: E402
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -67,6 +69,10 @@ def test_quartz(shared_data, tmp_path, monkeypatch, capsys):
     atoms.write("quartz.extxyz")
     with run(EXAMPLES / "quartz-field/infrared.toml", [10, 40], block=8, every=2) as file:
         assert "absorption" in file["observers/infrared"] and file["observers/permittivity/static"].shape == (3, 3)
+    raw = tomllib.loads((EXAMPLES / "quartz-field/phonons.toml").read_text())
+    raw["stage"][0]["steps"], raw["stage"][0]["force"] = 1, 1e3
+    monkeypatch.setattr(modes_stage, "REST", np.inf)  # what has seen next to nothing does not relax
+    assert Run(raw, ".").execute(quiet=True) is None and Modes.load("modes.npz").raman.shape == (3, 3, 216)
     static = script("quartz-field/static.py", monkeypatch)
     optical, static_ = static.main(["quartz.extxyz", "--steps", "2"])
     assert np.isfinite(static_).all()

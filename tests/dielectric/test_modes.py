@@ -49,7 +49,7 @@ def test_static_permittivity_and_lyddane_sachs_teller(found):
     expected = m.optical[0, 0] + 0.49 / (reduced * omega**2 * units.epsilon0 * m.volume)
     assert np.allclose(m.static(), expected * np.eye(3), rtol=1e-4)
     for q in ([1, 0, 0], [1, 2, -1]):
-        up = m.longitudinal(q)
+        up = np.sort(m.longitudinal(q))
         assert np.allclose(up[3:5], m.frequencies[3], rtol=1e-3)
         assert (up[5] / m.frequencies[3]) ** 2 == pytest.approx(expected / m.optical[0, 0], rel=1e-3)
         ((count, wave, intensity, shift, raman),) = m.lines(q)
@@ -120,7 +120,7 @@ def test_modes_as_a_stage(first, complaint, tmp_path, monkeypatch, capsys):
     assert np.allclose(m.intensities(), modes(job.simulation.atoms(), job.simulation.potentials).intensities())
     out = capsys.readouterr().out
     assert "LO shift along 0 1 1, 1/cm" in out and f"{m.frequencies[3:].mean():.2f}" in out
-    assert f"{m.longitudinal([0, 1, 1])[5] - m.frequencies[5]:.2f}" in out
+    assert f"{m.longitudinal([0, 1, 1]).max() - m.frequencies[5]:.2f}" in out
 
 
 def test_energy_of_each_mode_while_a_run_goes(found, tmp_path):
