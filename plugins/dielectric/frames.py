@@ -5,7 +5,7 @@
 | energy | eV | energy, total_energy |
 | forces | eV/Å | forces |
 | stress | eV/Å³, tension positive; at fixed reduced field, as codes give it | stress |
-| polarization, a dipole modulo e times lattice vectors | e·Å | polarization, dipole |
+| polarization, a dipole modulo e times the vectors of periodic directions | e·Å | polarization, dipole |
 | Born charges [field axis, displacement axis] | e | born_charge, born_charges |
 | polarizability ∂P/∂E | e·Å²/V | polarizability |
 | field, zero by default | V/Å | electric_field, field |
@@ -15,10 +15,12 @@ What is missing is NaN, and does not train.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from engine.build import check_cell
 from engine.errors import InputError
 from plugins.equivariant import graphs
 
@@ -31,7 +33,10 @@ NAMES = {
 
 @dataclass
 class Frame:
-    """A graph with its cell and labels, of shapes as in ``engine.contracts.SHAPES`` for one system; NaN: unknown."""
+    """A graph with its labels, of shapes as in ``engine.contracts.SHAPES`` for one system; NaN: unknown.
+
+    cell : vectors of the periodic directions, zero for open ones, along which the polarization knows no quantum
+    """
 
     graph: graphs.Graph
     cell: np.ndarray
@@ -53,6 +58,7 @@ def frame(atoms, species, cutoff) -> Frame:
     """A Frame of ASE Atoms with labels."""
     from ase.stress import voigt_6_to_full_3x3_stress
 
+    check_cell(atoms)
     n, labels = len(atoms), _labels(atoms)
     unknown = set(atoms.get_chemical_symbols()) - set(species)
     if unknown:
@@ -67,24 +73,44 @@ def frame(atoms, species, cutoff) -> Frame:
             value = np.zeros(3) if name == "field" else np.full(shape, np.nan)
         elif name == "stress" and np.size(value) == 6:
             value = voigt_6_to_full_3x3_stress(value)
-        values[name] = np.asarray(value, float).reshape(shape)
+        try:
+            values[name] = np.asarray(value, float).reshape(shape)
+        except (TypeError, ValueError):
+            raise InputError(f"{name} has {np.size(value)} values; {math.prod(shape)} numbers belong there") from None
     if not atoms.pbc.all():
         values["stress"] = np.full((3, 3), np.nan)
-    return Frame(graphs.build(atoms.positions, atoms.cell[:], atoms.pbc, index, cutoff), np.array(atoms.cell[:]), **values)
+    graph = graphs.build(atoms.positions, atoms.cell[:], atoms.pbc, index, cutoff)
+    return Frame(graph, np.where(atoms.pbc[:, None], atoms.cell[:], 0.0), **values)
 
 
-def read(files, species, cutoff) -> list[Frame]:
-    """All frames of extended XYZ files, in their order."""
+def images(files):
+    """[(where, ASE Atoms)] of all frames of extended XYZ files, in their order."""
     import ase.io
 
     out = []
     for file in files:
         try:
-            images = ase.io.read(file, index=":")
+            found = ase.io.read(file, index=":")
         except Exception as error:
-            raise InputError(f"frames '{file}' cannot be read: {error}") from error
-        out += [frame(atoms, list(species), cutoff) for atoms in images]
+            raise InputError(f"frames '{file}' cannot be read: {' '.join(str(error).split())}") from error
+        out += [(f"frame {k} of {file}", atoms) for k, atoms in enumerate(found)]
     return out
+
+
+def labelled(images, species, cutoff) -> list[Frame]:
+    """Frames of what `images` gave."""
+    out = []
+    for where, atoms in images:
+        try:
+            out.append(frame(atoms, list(species), cutoff))
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+    return out
+
+
+def read(files, species, cutoff) -> list[Frame]:
+    """All frames of extended XYZ files, in their order."""
+    return labelled(images(files), species, cutoff)
 
 
 def by_blocks(count, trajectories, test=0.2, gap=2):

@@ -14,11 +14,13 @@ epochs = 500
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from engine.config.quantities import ElectricField, InputFile
 from engine.errors import InputError
@@ -42,18 +44,18 @@ class TrainDielectric(Stage):
     others' as they are;  compile : the whole step, by torch
     """
 
-    data: list[InputFile]
-    trajectories: list[int] | None = None
-    test: float = 0.2
+    data: Annotated[list[InputFile], Field(min_length=1)]
+    trajectories: list[PositiveInt] | None = None
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
     model: dict[str, Any] = field(default_factory=dict)
     form: Literal["quadratic", "full"] = "quadratic"
-    field_scale: ElectricField = 0.1
+    field_scale: Annotated[ElectricField, Field(gt=0)] = 0.1
     folder: str = "model"
-    epochs: int = 500
+    epochs: PositiveInt = 500
     max_time: str | None = None
-    batch: int = 1
-    rate: float = 0.01
-    weights: dict[str, float] = field(default_factory=dict)
+    batch: PositiveInt = 1
+    rate: PositiveFloat = 0.01
+    weights: dict[str, NonNegativeFloat] = field(default_factory=dict)
     compile: bool = True
     seed: int = 0
     needs_system = False
@@ -62,17 +64,20 @@ class TrainDielectric(Stage):
         unknown = sorted(set(self.weights) - set(training.WEIGHTS))
         if unknown:
             raise InputError(f"weights: there is no label '{unknown[0]}'; there are {', '.join(training.WEIGHTS)}")
+        if self.max_time and not re.fullmatch(r"\d+:[0-5]\d(:[0-5]\d)?", self.max_time):
+            raise InputError(f"max_time = '{self.max_time}': must be hours:minutes or hours:minutes:seconds")
 
     def read(self):
         """(description, frames that train, frames held out)."""
-        import ase.io
-
-        table = dict(self.model)
-        table.setdefault("species", sorted({s for file in self.data for a in ase.io.iread(file) for s in a.symbols}))
+        table, images = dict(self.model), frames.images(self.data)
+        table.setdefault("species", sorted({s for _, atoms in images for s in atoms.symbols}))
         table.setdefault("neighbors", 1.0)
         d = descriptions.from_dict(table, "model")
-        every = frames.read(self.data, d.species, d.cutoff)
+        every = frames.labelled(images, d.species, d.cutoff)
         train, held = frames.by_blocks(len(every), self.trajectories or [len(every)], self.test)
+        if not len(train):
+            raise InputError(f"data: of {len(every)} frames none is left to train on: the last of every trajectory are held out "
+                             f"(test = {self.test}), and the two before nobody sees")
         train, held = [every[k] for k in train], [every[k] for k in held]
         if "neighbors" not in self.model:
             d.neighbors = float(sum(len(f.graph.centre) for f in train) / sum(len(f.forces) for f in train))
@@ -93,7 +98,9 @@ class TrainDielectric(Stage):
         if out.exists() and any(out.iterdir()) and not (force or resume):
             raise InputError(f"{out} is not empty; `engine train --resume` goes on with it, --force starts over")
         d, train, held = self.read()
-        screen.say(str(training.Summary(train, held)))
+        summary = training.Summary(train, held)
+        summary.require()
+        screen.say(str(summary))
         torch.manual_seed(self.seed)
         model = training.new_model(train, d, self.form, self.field_scale, self.seed)
         settings = training.Settings(

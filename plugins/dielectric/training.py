@@ -62,7 +62,7 @@ class Settings:
 
 
 def wrapped(difference, cells, inverse):
-    """(S, 3) e·Å to the nearest branch: fractions of the cell's vectors (S, 3, 3), whose inverse is given, rounded off."""
+    """(S, 3) e·Å to the nearest branch: fractions of the cell's vectors (S, 3, 3), whose pseudo-inverse is given, rounded off."""
     s = difference.unsqueeze(1) @ inverse
     return difference - (torch.round(s.detach()) @ cells).squeeze(1)
 
@@ -99,14 +99,14 @@ class Labels:
             "forces": rows([f.forces for f in frames]), "stress": t([f.stress for f in frames]),
             "polarization": t([f.polarization for f in frames]), "born_charges": rows([f.born_charges for f in frames]),
             "polarizability": t([f.polarizability for f in frames])}
-        self.cells = t([f.cell for f in frames]), t([np.linalg.inv(f.cell) for f in frames])
+        self.cells = t([f.cell for f in frames]), t([np.linalg.pinv(f.cell) for f in frames])
 
 
 def residuals(out, labels, batch, cells, directions=None):
     """{label: differences} from what `evaluate` gave, NaN where nothing is known; energies per atom; without `cells`
     polarizations are on their branches."""
     wrap = (lambda x: x) if cells is None else lambda x: wrapped(x, *cells)
-    volume = batch.volume.to(out.forces.dtype)[:, None, None]
+    volume = torch.where(batch.volume > 0, batch.volume, 1.0).to(out.forces.dtype)[:, None, None]  # a molecule has no stress
     charges = labels["born_charges"]
     if directions is not None:
         charges = torch.einsum("na,nab->nb", torch.cat([directions, directions.new_zeros(1, 3)])[batch.system], charges)
@@ -153,16 +153,24 @@ class DielectricStep(Step):
 
 
 def branchless(frames):
-    """(frames, 3) e·Å: polarizations less their circular mean, each on the branch nearest to it."""
-    s = np.stack([np.linalg.solve(f.cell.T, f.polarization) for f in frames])
-    mean = np.angle(np.nanmean(np.exp(2j * np.pi * s), axis=0)) / (2 * np.pi)
-    s = s - mean
-    return np.stack([x @ f.cell for x, f in zip(s - np.round(s), frames)])
+    """(frames, 3) e·Å: polarizations less their circular mean, each on the branch nearest to it; less the mean along open
+    directions."""
+    cells, P = np.stack([f.cell for f in frames]), np.stack([f.polarization for f in frames])
+    s = np.einsum("fa,fab->fb", P, np.linalg.pinv(cells))
+    across = P - np.einsum("fa,fab->fb", s, cells)
+    s = s - np.angle(mean_known(np.exp(2j * np.pi * s))) / (2 * np.pi)
+    return np.einsum("fa,fab->fb", s - np.round(s), cells) + across - mean_known(across)
+
+
+def mean_known(x):
+    """Mean over frames (the first index) of what is known, zero of nothing."""
+    known = np.isfinite(x)
+    return np.where(known, x, 0.0).sum(0) / np.maximum(known.sum(0), 1)
 
 
 def spreads(frames):
     """{label: root mean square about the mean} over frames; Born charges about their mean over atoms."""
-    n = np.array([len(f.forces) for f in frames])
+    n, alpha = np.array([len(f.forces) for f in frames]), np.stack([f.polarizability for f in frames])
     def rms(x):
         x = x[np.isfinite(x)]
         return float(max(x.std(), 1e-6)) if x.size else 1.0
@@ -172,7 +180,7 @@ def spreads(frames):
         "stress": rms(np.stack([f.stress for f in frames])),
         "polarization": rms(branchless(frames)),
         "born_charges": rms(np.concatenate([mean_charge(f) for f in frames])),
-        "polarizability": rms(np.stack([f.polarizability - np.nanmean([g.polarizability for g in frames], 0) for f in frames])),
+        "polarizability": rms(alpha - mean_known(alpha)),
     }
 
 
@@ -186,8 +194,7 @@ def initialise(model, frames):
     s = spreads(frames)
     model.scales[:] = s["forces"]
     if model.form == "quadratic":
-        alpha = np.nanmean([np.trace(f.polarizability) / 3 / len(f.forces) for f in frames])
-        scale = float(alpha) if np.isfinite(alpha) else 0.1
+        scale = float(mean_known(np.array([np.trace(f.polarizability) / 3 / len(f.forces) for f in frames]))) or 0.1
         model.response_scales[:] = torch.tensor([1.0, scale, scale])
 
 
@@ -349,17 +356,16 @@ class Summary:
 
     def __init__(self, train, held):
         known = {name: sum(bool(np.isfinite(getattr(f, name)).any()) for f in train) for name in WEIGHTS}
-        self.text = (f"{len(train)} frames train, {len(held)} are held out; "
-                     + ", ".join(f"{name} in {n}" for name, n in known.items() if n))
-        if not len(train):
-            self.text = ""
+        self.known = ", ".join(f"{name} in {n}" for name, n in known.items() if n)
+        self.text = f"{len(train)} frames train, {len(held)} are held out; {self.known or 'no labels'}"
 
     def __str__(self):
         return self.text
 
     def require(self):
-        if not self.text:
-            raise InputError("data: there are no frames to train on")
+        if not self.known:
+            raise InputError(f"data: the frames have none of the labels {', '.join(WEIGHTS)}; `plugins.dielectric.frames` says "
+                             "what they are called")
 
 
 def write(path, model, weights=None, more=None):

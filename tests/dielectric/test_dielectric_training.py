@@ -1,5 +1,9 @@
 """Training on labels made by an analytic model, and the trained model in molecular dynamics."""
 
+import json
+import re
+import warnings
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -10,6 +14,7 @@ torch = pytest.importorskip("torch")
 
 from engine import units  # noqa: E402
 from engine.build import state_from_atoms, thermalise  # noqa: E402
+from engine.cli import main  # noqa: E402
 from engine.domain.domain import Domain  # noqa: E402
 from engine.forces import Forces  # noqa: E402
 from engine.simulation import Simulation  # noqa: E402
@@ -285,6 +290,86 @@ def test_trained_model_restarts(trained):
     second.load_state_dict(first.state_dict())
     second.proceed()
     assert np.array_equal(whole.state.positions, second.state.positions)
+
+
+TRAIN = """
+[[stage]]
+kind = "train-dielectric"
+data = ["data.xyz"]
+epochs = 1
+compile = false
+model = { cutoff = 3.0, layers = 1, l_max = 1, channels = 2, features = 4, embedding_width = 4, latent_width = 4 }
+"""
+
+
+def pairs(count=6, pbc=True, labels=("forces", "polarization"), polarization=3):
+    """Frames of two atoms with random labels: molecules, in crystals or alone."""
+    rng, out = np.random.default_rng(0), []
+    for _ in range(count):
+        atoms = Atoms("NaCl", positions=rng.normal(size=(2, 3)) * 0.1 + [[1, 1, 1], [1, 1, 3.2]], pbc=pbc,
+                      cell=np.diag(np.where(pbc, [6.0, 6, 6], 0.0)))
+        if "forces" in labels:
+            atoms.calc = SinglePointCalculator(atoms, energy=-1.0 + 0.1 * rng.normal(), forces=rng.normal(size=(2, 3)))
+        if "polarization" in labels:
+            atoms.info["polarization"] = rng.normal(size=polarization)
+        out.append(atoms)
+    return out
+
+
+def train(folder, frames, keys, monkeypatch):
+    """`engine train` on them in a folder of its own."""
+    monkeypatch.chdir(folder)
+    if isinstance(frames, str):
+        (folder / "data.xyz").write_text(frames)
+    elif frames:
+        write("data.xyz", frames)
+    (folder / "train.toml").write_text(TRAIN + keys)
+    main(["train", "train.toml", "--quiet"])
+
+
+@pytest.mark.parametrize("frames, keys, said", [
+    ([], "", "frames '.*data.xyz' cannot be read: .*No such file"),
+    ("not a number\nfoo\n", "", "frames '.*data.xyz' cannot be read"),
+    (pairs(1), "", "of 1 frames none is left to train on"),
+    (pairs(polarization=2), "", "frame 0 of .*data.xyz: polarization has 2 values; 3 numbers belong there"),
+    (pairs(labels=()), "", "the frames have none of the labels energy, forces"),
+    (pairs(), "test = 2.0", "test = 2.0: must be less than 1"),
+    (pairs(), "test = -1", "test = -1: must be greater than 0"),
+    (pairs(), "trajectories = [0, 6]", "trajectories.0 = 0: must be greater than 0"),
+    (pairs(), "batch = 0", "batch = 0: must be greater than 0"),
+    (pairs(), "rate = -1", "rate = -1: must be greater than 0"),
+    (pairs(), "weights = { forces = -1 }", "weights.forces = -1: must be greater than or equal to 0"),
+    (pairs(), 'form = "full"\nfield_scale = 0', "field_scale = 0: must be greater than 0"),
+    (pairs(), 'max_time = "soon"', "max_time = 'soon': must be hours:minutes"),
+])
+def test_training_says_in_a_line_what_is_wrong(frames, keys, said, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as end:
+        train(tmp_path, frames, keys, monkeypatch)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and re.search(said, line)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("pbc", [False, (True, True, False)])
+def test_molecules_and_slabs_have_no_quantum_along_open_directions(pbc, tmp_path, monkeypatch):
+    """They train, without a warning, in whatever cell is given for an open direction; beside a crystal with a stress, too."""
+    crystal = pairs(1)[0]
+    crystal.calc = SinglePointCalculator(crystal, stress=0.01 * np.arange(6.0), **crystal.calc.results)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        train(tmp_path, [crystal, *pairs(pbc=pbc)], "batch = 2", monkeypatch)
+    errors = json.loads((tmp_path / "model/errors.json").read_text())
+    assert all(np.isfinite(value) for part in errors.values() for value in part.values()) and "polarization" in errors["held out"]
+    open_ = ~np.broadcast_to(pbc, 3)
+    cells = []
+    for length in (0.0, 4.0):
+        atoms = pairs(1, pbc=pbc)[0]
+        atoms.cell[2] = [0, 0, length]
+        cells.append(frames_.frame(atoms, SPECIES, 3.0).cell)
+    assert np.array_equal(*cells) and not cells[0][open_].any()
+    given, cell = np.array([7.0, 8.0, 9.0]), torch.tensor(cells[0][None])
+    left = training.wrapped(torch.tensor(given[None]), cell, torch.linalg.pinv(cell))[0].numpy()
+    assert np.allclose(left, np.where(open_, given, given - 6 * np.round(given / 6)))
 
 
 class TestContract(PotentialContract):
