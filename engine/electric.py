@@ -144,11 +144,6 @@ class Electric(Stateful):
                 total += found
         return total
 
-    def elapsed(self, state):
-        """fs since the first of the fields began; 0 before."""
-        began = [b[0] for b in self.begins if b is not None]
-        return state.time / units.fs - min(began) if began else 0.0
-
     def inside(self, state):
         """(S, 3) V/Å, the field inside now, whichever of E and D is prescribed."""
         return self.solutions[-1] if self.displacement and self.active else self.at(state)
