@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -36,6 +37,7 @@ class Serial:
     rank = 0
     size = 1
     node_ranks = 1  # how many ranks share this node's cores
+    node_number = 0  # of this node, in the order of their first ranks
     busy = 0.0  # s spent in communication: packing, messages, waiting for slower ranks; migration and new plans
 
     @contextmanager
@@ -66,6 +68,10 @@ class Serial:
         """[thing of rank 0, thing of rank 1, ...] on all ranks, or on rank `root` only (None elsewhere)."""
         return [thing]
 
+    def on_node(self, thing):
+        """[thing of each rank of this node]"""
+        return [thing]
+
     def gather_rows(self, arrays):
         """{name: (n_r, ...)} of every rank -> {name: (Σ n_r, ...)} in the order of ranks, on rank 0; None elsewhere."""
         return dict(arrays)
@@ -87,6 +93,10 @@ class Serial:
     def barrier(self):
         pass
 
+    def speaks(self) -> bool:
+        """Is this rank the first of its node to ask?"""
+        return True
+
     def abort(self, code=1):
         """End all ranks."""
         sys.exit(code)
@@ -102,9 +112,26 @@ class MPI(Serial):
         self.node = self.communicator.Split_type(self.mpi.COMM_TYPE_SHARED)
         self.node_ranks = self.node.size
         self.neighbors = {rank: k for k, rank in enumerate(self.node.allgather(self.rank))}  # ranks of this node: place in it
+        first = min(self.neighbors)
+        self.node_number = sorted(set(self.communicator.allgather(first))).index(first)
+        self._floor = self._open_together()
         self.window = None  # memory that they share, once it is needed: ``engine.domain.window``
         self.busy = 0.0
         self._flag = np.zeros(1, np.int32), np.zeros(1, np.int32)
+
+    def _open_together(self):
+        """A file without a name that all ranks of the node hold open; None where they see no folder together."""
+        handle, path = tempfile.mkstemp(prefix="engine-") if self.node.rank == 0 else (None, None)
+        path = self.node.bcast(path)
+        try:
+            found = open(path, "rb")
+        except OSError:
+            found = None
+        self.node.Barrier()
+        if handle is not None:
+            os.close(handle)
+            os.unlink(path)
+        return found
 
     def _reduce(self, value, operation):
         start = time.perf_counter()
@@ -143,9 +170,18 @@ class MPI(Serial):
         return found
 
     def gather(self, thing, root=None):
-        return self.communicator.allgather(thing) if root is None else self.communicator.gather(thing, root)
+        with self.communicating():
+            return self.communicator.allgather(thing) if root is None else self.communicator.gather(thing, root)
+
+    def on_node(self, thing):
+        with self.communicating():
+            return self.node.allgather(thing)
 
     def gather_rows(self, arrays):
+        with self.communicating():
+            return self._gather_rows(arrays)
+
+    def _gather_rows(self, arrays):
         out = {}
         counts = self.gather(len(next(iter(arrays.values()))) if arrays else 0)
         for name, array in arrays.items():
@@ -179,7 +215,8 @@ class MPI(Serial):
                 yield rank, (name, value)
 
     def bcast(self, thing, root=0):
-        return self.communicator.bcast(thing, root)
+        with self.communicating():
+            return self.communicator.bcast(thing, root)
 
     def exchange(self, send, counts, receive, lengths):
         start = time.perf_counter()
@@ -188,11 +225,19 @@ class MPI(Serial):
         self.busy += time.perf_counter() - start
 
     def barrier(self):
-        self.communicator.Barrier()
+        with self.communicating():
+            self.communicator.Barrier()
 
-    def split(self, colour, key=0):
-        """The communicator of all ranks that give the same colour."""
-        return MPI(self.communicator.Split(colour, key))
+    def speaks(self):
+        import fcntl
+
+        if self._floor is None:
+            return True
+        try:
+            fcntl.flock(self._floor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
     def abort(self, code=1):
         sys.stdout.flush()
@@ -206,7 +251,9 @@ def _bytes(array):
 
 
 def launched() -> bool:
-    """Was this process started by an MPI launcher, with more than one rank?"""
+    """Was this process started by an MPI launcher, with more than one rank, and not by torchrun inside of it?"""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return False
     if any(name in os.environ for name in LAUNCHERS):
         return _announced() != 1
     return (_announced() or 1) > 1
@@ -217,7 +264,13 @@ def _announced():
     return next((int(os.environ[name]) for name in SIZES if os.environ.get(name, "").isdigit()), None)
 
 
-def _refuse(reason):
+def on_ranks(command):
+    """Mark a command of ``engine`` that all ranks go through together; a launcher's ranks are refused the others."""
+    command.on_ranks = True
+    return command
+
+
+def refuse(reason):
     """An InputError on the process that its launcher counts as the first; the others leave without a word."""
     if next((os.environ[name] for name in RANKS if name in os.environ), "0") != "0":
         time.sleep(1.0)  # a launcher ends all when one has ended
@@ -225,11 +278,16 @@ def _refuse(reason):
     raise InputError(reason)
 
 
+def _crowded():
+    """Are there more ranks than cores on this node? What a bound rank may not use, its launcher may."""
+    local = int(os.environ.get("MPI_LOCALNRANKS", os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", 1)))
+    return local > len(affinity() | affinity(os.getppid()))
+
+
 @lru_cache
 def _mpi():
     """mpi4py's MPI module, set to yield where ranks outnumber cores; an InputError if there is none."""
-    local = int(os.environ.get("MPI_LOCALNRANKS", os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", 1)))
-    if local > cores():
+    if _crowded():
         os.environ.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "1")
         os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     try:
@@ -238,7 +296,7 @@ def _mpi():
             from mpi4py import MPI as mpi
     except Exception as error:  # ImportError, or a library that does not load
         reason = str(error).splitlines()[0]
-        _refuse(f"a launcher has started several ranks, but mpi4py cannot be imported ({reason}); "
+        refuse(f"a launcher has started several ranks, but mpi4py cannot be imported ({reason}); "
                 "install it with an MPI: pip install 'engine-md[mpi]'")
     return mpi
 
@@ -252,7 +310,7 @@ def world():
     expected = _announced()
     if expected is not None and comm.size != expected:
         library = " ".join(comm.mpi.Get_library_version().split(",")[0].splitlines()[0].split())
-        _refuse(f"the launcher has started {expected} processes, but mpi4py's MPI ({library}) sees {comm.size}: each would run "
+        refuse(f"the launcher has started {expected} processes, but mpi4py's MPI ({library}) sees {comm.size}: each would run "
                 "the whole alone; use the mpiexec that belongs to that MPI (pip's is beside python), or build mpi4py for the "
                 "launcher's: pip install --no-binary mpi4py mpi4py")
     if comm.size == 1:
@@ -276,8 +334,8 @@ def _end_together(comm):
 def end_all(error):
     """Where several ranks run: report an error that ends this one, once, and end all. Alone: return.
 
-    Lower ranks speak first: where all ranks fail for the same reason (an input error), rank 0 reports it and ends
-    the others while they wait; where one rank fails, it is heard after the wait.
+    Where all ranks fail for the same reason (an input error), rank 0 reports it and ends the others while they wait; where
+    others fail, the first of them is heard after the wait, and of several nodes the first one's.
     """
     comm = world() if launched() and world.cache_info().currsize else None
     if comm is None or comm.size == 1:
@@ -285,21 +343,30 @@ def end_all(error):
     if isinstance(error, KeyboardInterrupt):
         comm.abort(130)
     if comm.rank:
-        time.sleep(min(1.0 + 0.01 * comm.rank, 2.0))
+        time.sleep(1.0 + min(0.5 * comm.node_number, 3.0))
+    if comm.speaks():
+        _report(error, comm)
+        sys.stderr.flush()
+        time.sleep(0.3)  # a launcher that is told to abort may not read what is still in the pipe
+    else:
+        time.sleep(5.0)  # the one that speaks ends all
+    comm.abort(getattr(error, "exit_code", getattr(error, "code", 1)))
+
+
+def _report(error, comm):
     where = f"rank {comm.rank} of {comm.size}: "
     if isinstance(error, EngineError):
         print(f"engine: {where if comm.rank else ''}{error}", file=sys.stderr)
+    elif hasattr(error, "show"):  # usage errors of the command line
+        error.show()
     else:
         print(where + "".join(traceback.format_exception(error)), file=sys.stderr, end="")
-    sys.stderr.flush()
-    time.sleep(0.3)  # a launcher that is told to abort may not read what is still in the pipe
-    comm.abort(getattr(error, "code", 1))
 
 
 # -- cores ---------------------------------------------------------------------------------------------------------
-def affinity():
-    """The numbers of the cores that this process may use."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+def affinity(process=0):
+    """The numbers of the cores that a process, by default this one, may use."""
+    return os.sched_getaffinity(process) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def cores() -> int:
@@ -310,13 +377,13 @@ def cores() -> int:
 def share_cores(comm, threads=None) -> int:
     """Have this rank's kernels, BLAS and torch use its share of the node's cores, or `threads` of them; returns how many.
 
-    A launcher that binds ranks to cores has shared them out already: then what the rank may use is its share. It is
-    never more than OMP_NUM_THREADS, if that is set.
+    A launcher may have bound ranks to cores, to sockets or not at all: the cores that this rank may use are shared with those
+    ranks of the node that may use some of them too. It is never more than OMP_NUM_THREADS, if that is set.
     """
     if threads is None:
-        masks = comm.gather(tuple(sorted(affinity())))
-        shared = len(set(masks)) == 1
-        threads = max(1, cores() // comm.node_ranks) if shared else cores()
+        mine = affinity()
+        sharing = sum(not mine.isdisjoint(others) for others in comm.on_node(mine))
+        threads = max(1, len(mine) // sharing)
         threads = min(threads, int(ASKED) or threads) if ASKED.isdigit() else threads
     import numba
     from threadpoolctl import threadpool_limits

@@ -33,6 +33,11 @@ def main(arguments=None):
     if len(names) == 1 or wanted in names:
         app.callback()(_callback)
     try:
+        if parallel.launched():
+            if wanted in names and not getattr(function, "on_ranks", False):
+                parallel.refuse(f"`engine {wanted}` is not made for an MPI launcher, which has started several processes: start "
+                                "one (`engine train` on several: start it with torchrun)")
+            parallel.world()  # before anything can fail, so that an error is said once
         code = app(arguments, standalone_mode=False, prog_name="engine")
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
@@ -53,6 +58,7 @@ def main(arguments=None):
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
+        parallel.end_all(error)
         show = getattr(error, "show", None)  # usage errors of the command line
         if show is None:
             raise

@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
+from engine.parallel import on_ranks
 
+
+@on_ranks
 def run(
     input: Annotated[str, typer.Argument(help="the input file (TOML)")],
     force: Annotated[bool, typer.Option("--force", help="start over, replacing existing output")] = False,
@@ -21,6 +24,7 @@ def run(
         _report(job, job.execute(quiet, force), quiet)
 
 
+@on_ranks
 def resume(
     output: Annotated[str, typer.Argument(help="the output file of the run that goes on")],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,

@@ -17,10 +17,12 @@ class Writer(Hook):
     seconds = 0.0
 
     def act(self, simulation):
-        begin = time.perf_counter()
+        comm, begin = simulation.comm, time.perf_counter()
+        busy = comm.busy
         self.write(simulation)
-        simulation.comm.barrier()  # else the wait for rank 0's disk would look like communication
+        comm.barrier()  # else the wait for rank 0's disk would look like communication
         self.seconds += time.perf_counter() - begin
+        comm.busy = busy  # all of it is output's time
 
     def write(self, simulation):
         raise TypeError(f"{type(self).__name__} writes nothing")

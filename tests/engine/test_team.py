@@ -10,7 +10,7 @@ from numba import njit
 
 from engine.kernels import compiled, team
 from engine.kernels.site import SitePotential
-from engine.parallel import Serial, cores, share_cores
+from engine.parallel import Serial, _crowded, cores, share_cores
 from engine.simulation import Simulation
 from integrators.langevin import Langevin
 from integrators.nve import NVE
@@ -110,6 +110,41 @@ def test_default_is_this_ranks_share(monkeypatch):
         assert share_cores(Serial(), 2) == 2 == team.threads()
     finally:
         share_cores(Serial(), before)
+
+
+class _Node(Serial):
+    """The first of four ranks of a node whose ranks may use these cores."""
+
+    def __init__(self, masks):
+        self.masks, self.size, self.node_ranks = masks, len(masks), len(masks)
+
+    def on_node(self, thing):
+        return self.masks
+
+
+FOUR, OTHERS, BOTH = {0, 1, 2, 3}, {4, 5, 6, 7}, set(range(8))
+
+
+@pytest.mark.parametrize("masks, threads", [
+    ([BOTH] * 4, 2), ([FOUR, FOUR, OTHERS, OTHERS], 2), ([FOUR, OTHERS], 4), ([{0}, {1}, {2}, {3}], 1), ([{0, 1}] * 4, 1),
+    ([FOUR, {0}, OTHERS, OTHERS], 2)])
+def test_ranks_share_the_cores_that_they_may_use(monkeypatch, masks, threads):
+    before = team.threads()
+    monkeypatch.setattr("engine.parallel.ASKED", "")
+    monkeypatch.setattr("engine.parallel.affinity", lambda process=0: masks[0])
+    try:
+        assert share_cores(_Node(masks)) == threads
+    finally:
+        monkeypatch.undo()
+        share_cores(Serial(), before)
+
+
+@pytest.mark.parametrize("mine, ranks, crowded", [({2}, 4, False), (FOUR, 4, False), (FOUR, 5, True), ({2}, 5, True)])
+def test_ranks_yield_where_there_are_more_of_them_than_cores(monkeypatch, mine, ranks, crowded):
+    """Whether or not each is bound to one core: the launcher may use all."""
+    monkeypatch.setenv("MPI_LOCALNRANKS", str(ranks))
+    monkeypatch.setattr("engine.parallel.affinity", lambda process=0: FOUR if process else mine)
+    assert _crowded() == crowded
 
 
 def _run(potential, integrator, species, a, threads, skin=0.6, steps=40):

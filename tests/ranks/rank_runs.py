@@ -135,6 +135,15 @@ def raises(folder):
     _die_at(folder, action)
 
 
+def two_raise(folder):
+    """Ranks 1 and 2 in the same step."""
+    def action(simulation):
+        if simulation.comm.rank:
+            raise ZeroDivisionError("the one that matters")
+
+    _die_at(folder, action)
+
+
 def killed(folder):
     def action(simulation):
         if simulation.comm.rank == 1:

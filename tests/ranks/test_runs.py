@@ -1,5 +1,6 @@
 """`engine run` and resume over ranks, from end to end: one file as in a serial run, and clean ends when a rank fails."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import rank_runs
 from rank_launch import HERE, mpiexec
 
 from engine.output import checkpoint, tree
-from engine.parallel import Serial
+from engine.parallel import Serial, launched
 
 pytestmark = pytest.mark.mpi
 
@@ -134,6 +135,11 @@ def test_a_rank_that_raises_ends_all_with_its_traceback(tmp_path):
     assert checkpoint.newest(tmp_path / "run.h5md")["step"] == 100
 
 
+def test_of_several_ranks_that_raise_one_speaks(tmp_path):
+    done = task("two_raise", tmp_path, 3, check=False)
+    assert done.returncode != 0 and done.stderr.count("Traceback") == 1, done.stderr
+
+
 def test_a_rank_that_is_killed_ends_all(tmp_path):
     done = task("killed", tmp_path, 3, check=False, timeout=200)
     assert done.returncode != 0
@@ -157,6 +163,59 @@ def test_command_line_under_mpiexec(tmp_path):
     assert tree.load(checkpoint.paths(tmp_path / "run.h5md")[0])["ranks"] == 2
     again = mpiexec(2, "-m", "engine", "run", "input.toml", cwd=tmp_path, check=False)
     assert again.returncode == 2 and again.stderr.count("--force") == 1, again.stderr
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (("run", "nothere.toml"), "nothere.toml"), (("run", "bad.toml"), "bad.toml"), (("run", "bad.toml", "--no-such"), "--no-such"),
+    (("resume", "nothere.h5md"), "nothere.h5md"), (("runn", "bad.toml"), "runn"), (("check", "bad.toml"), "engine check"),
+    (("train", "bad.toml"), "torchrun")])
+def test_an_error_before_anything_has_started_is_said_once(tmp_path, arguments, word):
+    """Commands that are not made for ranks too."""
+    (tmp_path / "bad.toml").write_text("[system\n")
+    done = mpiexec(3, "-m", "engine", *arguments, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and done.stderr.count(word) == 1 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_torchrun_inside_a_batch_step_is_no_launcher_of_ranks(monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    assert launched()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    assert not launched()
+
+
+WAITS = """
+import json, time
+import numpy as np
+from engine.parallel import world
+comm, found = world(), []
+for call in (lambda: comm.bcast(1), lambda: comm.gather(1), lambda: comm.gather_rows({"a": np.ones(3)}), comm.barrier):
+    comm.barrier()
+    comm.busy = 0.0
+    time.sleep(0.2 if comm.rank == 0 else 0.0)
+    call()
+    found.append(comm.busy)
+found = comm.gather(found)
+if comm.rank == 0:
+    print(json.dumps(found))
+"""
+
+
+def test_waiting_for_another_rank_is_communication_in_every_call():
+    slow, waiting = np.array(json.loads(mpiexec(2, "-c", WAITS).stdout))
+    assert (waiting > 0.15).all() and (slow < 0.1).all()
+
+
+def test_bound_ranks_share_the_cores_of_their_socket():
+    """Two ranks bound to each of two sockets of four cores."""
+    program = """
+from engine import parallel
+comm = parallel.world()
+parallel.affinity, parallel.ASKED = (lambda process=0: set(range(4)) if comm.rank < 2 else set(range(4, 8))), ""
+threads = comm.gather(parallel.share_cores(comm))
+if comm.rank == 0:
+    print(threads)
+"""
+    assert mpiexec(4, "-c", program).stdout.strip() == "[2, 2, 2, 2]"
 
 
 def test_without_mpiexec_nothing_imports_mpi(tmp_path):
