@@ -8,9 +8,11 @@ from pathlib import Path
 
 from engine.contracts import Hook
 
+RARELY, OFTEN = 10, 0.1  # on ranks somebody looks every so many steps, or seconds where that is sooner
+
 
 class Watch(Hook):
-    """Sets ``simulation.stop_reason``; on several ranks rank 0 decides for all, every `every` steps."""
+    """Sets ``simulation.stop_reason``; on several ranks rank 0 decides for all, and when to look again."""
 
     def __init__(self, max_seconds=None, folder="."):
         self.max_seconds, self.folder = max_seconds, Path(folder)
@@ -19,6 +21,8 @@ class Watch(Hook):
         self.previous = {}
         self.began = time.perf_counter()
         self.looked = 0.0
+        self.last = None  # step and time of the last look on ranks
+        self.next = 0  # step of the next
 
     def install(self):
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -46,11 +50,21 @@ class Watch(Hook):
         return None
 
     def act(self, simulation):
-        if simulation.comm.size > 1:
-            if simulation.state.step % 10 == 0:
-                simulation.stop_reason = simulation.comm.bcast(self.reason()) or simulation.stop_reason
-        else:
-            simulation.stop_reason = self.reason() or simulation.stop_reason  # others have their reasons too
+        step, reason = simulation.state.step, None
+        if simulation.comm.size == 1:
+            reason = self.reason()
+        elif step >= self.next:
+            reason, self.next = simulation.comm.bcast((self.reason(), step + self._stride(step)))
+        simulation.stop_reason = reason or simulation.stop_reason  # others have their reasons too
+
+    def _stride(self, step):
+        """Steps to the next look, by the pace since the last."""
+        now, stride = time.perf_counter(), 1
+        if self.last is not None and step > self.last[0]:
+            pace = (now - self.last[1]) / (step - self.last[0])
+            stride = min(max(int(OFTEN / pace), 1), RARELY)
+        self.last = step, now
+        return stride
 
 
 def seconds(text):
