@@ -48,7 +48,7 @@ def refuse_what_cannot_fit(simulation):
     reach = domain.cutoff + domain.skin
     heights = np.where(state.periodic, cells_.heights(state.cells), np.inf)  # (S, 3) Å; no images along open directions
     images = np.prod(1.0 + 2.0 * reach / heights, axis=-1)
-    rows = state.comm.sum(float(state.n)) * float(images.mean()) / state.comm.size
+    rows = state.comm.sum(float(state.n)) * float(images.mean()) * state.comm.node_ranks / state.comm.size  # of a node
     if rows * ROW > installed():
         raise InputError(f"a cutoff of {domain.cutoff:g} Å and a skin of {domain.skin:g} Å around a cell whose faces are "
                          f"{heights.min():.3g} Å apart need {rows:.2g} copies of atoms, {rows * ROW / 1e9:.2g} GB; this machine "

@@ -5,8 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
-from engine.memory import Memory, held
+from engine.errors import InputError
+from engine.memory import ROW, Memory, held, refuse_what_cannot_fit
+from engine.parallel import Serial
+from engine.simulation import Simulation
+from potentials.pair.lennard_jones import LennardJones
 
 INPUT = """
 [system]
@@ -68,6 +73,20 @@ def test_every_buffer_is_counted_once():
     assert held(array, seen) == 2400 and held(part, seen) == 20
     torch = pytest.importorskip("torch")
     assert held([torch.zeros(7, dtype=torch.float64)], set()) == 56
+
+
+@pytest.mark.parametrize("ranks, fits", [(1, True), (2, False)])
+def test_all_ranks_of_a_node_share_its_memory(monkeypatch, ranks, fits):
+    """Ranks whose rows take 60 % of the machine each: one fits, two do not."""
+    simulation = Simulation.from_atoms(bulk("Ar", cubic=True, a=5.4) * 4, LennardJones(epsilon=0.01, sigma=3.4, cutoff=5.0))
+    comm = simulation.state.comm = Serial()
+    comm.size = comm.node_ranks = ranks
+    comm.sum = lambda value: ranks * value
+    monkeypatch.setattr("engine.memory.installed", lambda: 256 * (1 + 12 / 21.6) ** 3 * ROW / 0.6)
+    if fits:
+        return refuse_what_cannot_fit(simulation)
+    with pytest.raises(InputError, match="this machine"):
+        refuse_what_cannot_fit(simulation)
 
 
 def test_share_of_a_rank():
