@@ -7,7 +7,7 @@ Plugins are dataclasses whose fields are their keys in the input file. They are 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -122,9 +122,11 @@ class Potential(Stateful):
     """Energy and its derivatives of a configuration; a dataclass whose fields are its input keys.
 
     precision : of the run, set before `bind`; with "mixed" a potential may use single precision inside, never in sums
+    alone : why it runs on one rank only, in words; None for those that run on any number
     """
 
     precision = "double"
+    alone: ClassVar[str | None] = None
 
     def bind(self, species_names):
         """Look up parameters for these species once, before the first evaluation; refuse unknown ones by name."""

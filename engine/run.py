@@ -23,7 +23,7 @@ from engine.output.h5md import H5MDWriter
 from engine.output.screen import Screen
 from engine.output.thermo import ThermoTable
 from engine.parallel import share_cores, world
-from engine.simulation import Simulation
+from engine.simulation import Simulation, refuse_ranks
 
 H5MD = (".h5md", ".h5")
 
@@ -59,6 +59,7 @@ class Run:
             group: [plugins.make(group, table, f"{group[:-1]}[{k}]", self.folder) for k, table in enumerate(tables)]
             for group, tables in (("fields", given.field), ("updaters", given.updater), ("hooks", given.hook))
         }
+        refuse_ranks(potentials, self.comm)
         self._check_stages([*zip(given.hook, parts["hooks"], strict=True), *zip(given.field, parts["fields"], strict=True)])
         share_cores(self.comm, given.run.threads)
         state = build_state(given.system, given.run.seed)
@@ -72,7 +73,11 @@ class Run:
         return self.simulation
 
     def _check_stages(self, parts):
-        """Refuse hooks and fields that name a stage which there is not."""
+        """Refuse hooks and fields that name a stage which there is not, and on ranks stages without a system to divide."""
+        for k, stage in enumerate(self.stages):
+            if self.comm.size > 1 and not stage.needs_system:
+                raise InputError(f"stage[{k}] (kind = '{self._names[k]}') has no system that ranks could share: run it "
+                                 "by itself, `engine train` started with torchrun")
         for table, part in parts:
             for stage in getattr(part, "stages", None) or ():
                 if not 0 <= stage < len(self.stages):

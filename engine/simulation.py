@@ -51,6 +51,7 @@ class Simulation:
         share_out(state, self.comm)
         self.precision = precision
         self.potentials = potentials if isinstance(potentials, dict) else {"potential": potentials}
+        refuse_ranks(self.potentials, self.comm)
         for potential in self.potentials.values():
             plugins.check(potential)
             potential.precision = precision
@@ -272,7 +273,9 @@ class Simulation:
         return None if rows is None else rows["values"][np.argsort(rows["tags"], kind="stable")]
 
     def set_atoms(self, atoms):
-        """Go on from other positions, cells and velocities of the same atoms (ASE Atoms, or a list of them); serial."""
+        """Go on from other positions, cells and velocities of the same atoms (ASE Atoms, or a list of them); on one rank."""
+        if self.comm.size > 1:
+            raise InputError(f"set_atoms is for one rank, and there are {self.comm.size}: make a new simulation")
         other = state_from_atoms(atoms, self.state.species_names)
         state, mine = self.state, self.state.tags[: self.state.n]
         if other.n != state.n or (other.species[: other.n][mine] != state.species[: state.n]).any():
@@ -351,6 +354,13 @@ class Simulation:
         self.stage, self.stage_start = int(run["stage"]), int(run["stage_start"])
         self.stage_steps, self.started = int(run["stage_steps"]), bool(run["started"])
         self.forces.stale = True
+
+
+def refuse_ranks(potentials, comm):
+    """An InputError if there are several ranks and one of {name: potential} runs on one only."""
+    for name, potential in potentials.items():
+        if comm.size > 1 and potential.alone:
+            raise InputError(f"potential '{name}' {potential.alone}; run on one rank with several threads")
 
 
 def _named(parts):

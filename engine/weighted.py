@@ -27,6 +27,10 @@ class WeightedSum(Potential):
         self.weights = {name: float((weights or {}).get(name, 1.0)) for name in potentials}
         self._scratch = Output()
 
+    @property
+    def alone(self):
+        return next(filter(None, (potential.alone for potential in self.potentials.values())), None)
+
     def bind(self, species_names):
         for potential in self.potentials.values():
             potential.precision = self.precision

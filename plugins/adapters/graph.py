@@ -90,12 +90,12 @@ class GraphModel(Potential):
     def capabilities(self):
         return Capabilities(self.cutoff, "full", "global", provides=PROVIDES, heat_flux=False)
 
+    @property
+    def alone(self):
+        return (f"({self.label}): models of {self.package} see all atoms at once and cannot be spread over ranks, unless "
+                "`engine convert` reads them")
+
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
-        if atoms.comm.size > 1:
-            raise InputError(
-                f"{self.label}: models of {self.package} see all atoms at once and cannot be spread over ranks; run "
-                "on one rank with several threads, or convert the model with `engine convert`"
-            )
         begin = time.perf_counter()
         graph = self.graph(atoms, neighbors, halo)
         before = time.perf_counter()

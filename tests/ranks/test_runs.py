@@ -6,16 +6,29 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import ase.io
 import h5py
 import numpy as np
 import pytest
 import rank_runs
+from ase.build import bulk
 from rank_launch import HERE, mpiexec
 
+from engine import registry
+from engine.errors import InputError
 from engine.output import checkpoint, tree
+from engine.output.watch import Watch
 from engine.parallel import Serial, launched
+from engine.run import Run
+from engine.simulation import Simulation
+from engine.stages import Stage
+from engine.weighted import WeightedSum
+from plugins.adapters.graph import GraphModel
+from potentials.eam.zhou import ZhouEAM
 
 pytestmark = pytest.mark.mpi
 
@@ -181,6 +194,52 @@ def test_torchrun_inside_a_batch_step_is_no_launcher_of_ranks(monkeypatch):
     assert launched()
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     assert not launched()
+
+
+class Two(Serial):
+    """The first of two ranks, as far as questions go."""
+
+    size = 2
+
+
+def test_what_runs_on_one_rank_only_is_refused_before_anything_is_built(monkeypatch, tmp_path):
+    class Foreign(GraphModel):
+        label, package = "a model", "somebody"
+
+        def load(self):
+            self.cutoff, self.species = 3.0, ["Cu"]
+
+    monkeypatch.setattr("engine.run.world", Two)
+    monkeypatch.setattr("engine.run.build_state", None)
+    monkeypatch.setitem(registry._added, ("potentials", "foreign"), dataclass(Foreign))
+    monkeypatch.setitem(registry._added, ("stages", "learn"), dataclass(type("Learn", (Stage,), {"needs_system": False})))
+    text = rank_runs.INPUT.replace("eam/zhou", "foreign")
+    with pytest.raises(InputError, match="'potential' .a model.*cannot be spread over ranks"):
+        Run(tomllib.loads(text), tmp_path).build()
+    with pytest.raises(InputError, match=r"stage\[2\] .kind = 'learn'.*torchrun"):
+        Run(tomllib.loads(rank_runs.INPUT + '[[stage]]\nkind = "learn"\n'), tmp_path).build()
+    with pytest.raises(InputError, match="cannot be spread over ranks"):
+        Simulation.from_atoms(bulk("Cu"), WeightedSum({"a": dataclass(Foreign)()}), comm=Two())
+
+
+def test_other_atoms_are_for_one_rank():
+    simulation = Simulation.from_atoms(bulk("Cu"), ZhouEAM())
+    simulation.comm = Two()
+    with pytest.raises(InputError, match="one rank"):
+        simulation.set_atoms(bulk("Cu"))
+
+
+@pytest.mark.parametrize("pace, looks", [(0.5, 21), (0.04, 11), (1e-4, 3)])
+def test_ranks_look_for_requests_to_stop_by_the_clock(monkeypatch, pace, looks):
+    """In every step where steps are slow, and never more rarely than every tenth."""
+    clock, found = [0.0], []
+    monkeypatch.setattr("engine.output.watch.time.perf_counter", lambda: clock[0])
+    simulation, hook = SimpleNamespace(comm=Two(), state=SimpleNamespace(step=0), stop_reason=None), Watch()
+    monkeypatch.setattr(hook, "reason", lambda: found.append(simulation.state.step))
+    for step in range(21):
+        simulation.state.step, clock[0] = step, step * pace
+        hook.act(simulation)
+    assert len(found) == looks
 
 
 WAITS = """
