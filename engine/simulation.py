@@ -58,10 +58,11 @@ class Simulation:
             potential.bind(state.species_names)
         cutoffs = [p.capabilities().cutoff for p in self.potentials.values()] + [hook.reach or 0.0 for hook in hooks]
         cutoff = max(cutoffs, default=0.0)
-        self.domain = domain or Domain(state, cutoff, DEFAULT_SKIN if skin is None else skin, half=self._half_lists(hooks))
+        self.hooks, self.updaters = [plugins.check(hook) for hook in hooks], list(updaters)
+        skin, half = DEFAULT_SKIN if skin is None else skin, self.half_lists(self.comm.size)
+        self.domain = domain or Domain(state, cutoff, skin, half=half)
         self.fields = list(fields)
         self.electric = Electric(self.fields) if self.fields else None
-        self.hooks, self.updaters = [plugins.check(hook) for hook in hooks], list(updaters)
         self.seed = int(seed)
         self.account = Account()
         self.stop_reason = None
@@ -75,11 +76,12 @@ class Simulation:
         if integrator is not None:
             self.set_integrator(integrator)
 
-    def _half_lists(self, hooks):
+    def half_lists(self, ranks):
         """Are half lists all that anybody reads? (Of ranks the first ones would have more to do where space is open.)"""
         kinds = {potential.capabilities().lists for potential in self.potentials.values()}
-        everybody = kinds <= {"half", "none"} and not any(hook.reach != 0.0 for hook in hooks) and not len(self.state.exclusions)
-        return everybody and (self.comm.size == 1 or bool(self.state.periodic.all()))
+        readers = any(hook.reach != 0.0 for hook in self.hooks)
+        everybody = kinds <= {"half", "none"} and not readers and not len(self.state.exclusions)
+        return everybody and (ranks == 1 or bool(self.state.periodic.all()))
 
     @classmethod
     def from_atoms(cls, atoms, potentials, integrator=None, *, temperature=None, seed=0, exclusions=None, **options):

@@ -17,10 +17,16 @@ def check(
     """Check an input file: resolved input, degrees of freedom, memory, predicted time; with --ranks a plan."""
     import json
 
+    from engine.domain.plan import NETWORKS
+    from engine.errors import InputError, nearest
     from engine.memory import forecast, peak
     from engine.output.screen import console, duration, rate
     from engine.run import from_file
 
+    if ranks < 1:
+        raise InputError(f"--ranks {ranks}: must be 1 or more")
+    if network not in NETWORKS:
+        raise InputError(f"--network {network}{nearest(network, NETWORKS)}: there are {', '.join(NETWORKS)}")
     job = from_file(input)
     sim = job.build()
     state = sim.state
@@ -62,15 +68,39 @@ def _forecast(job, atoms):
 
 
 def _seconds_of_a_step(sim):
-    """Mean time of the forces of an outermost step; a level is evaluated as often in it as its `every` says."""
+    """Median time of the forces of an outermost step, in which a level is evaluated as often as its `every` says."""
     forces, total = sim.forces, 0.0
     for level, every in enumerate(forces.every):
-        repeats, start = 0, time.perf_counter()
-        while repeats < 3 or (time.perf_counter() - start < 1.0 and repeats < 50):
+        forces(frozenset(), level)  # which may have to compile first
+        times: list[float] = []
+        while len(times) < 3 or (sum(times) < 1.0 and len(times) < 50):
+            start = time.perf_counter()
             forces(frozenset(), level)
-            repeats += 1
-        total += (time.perf_counter() - start) / repeats * (forces.every[-1] // every)
+            times.append(time.perf_counter() - start)
+        total += float(np.median(times)) * (forces.every[-1] // every)
     return total
+
+
+def _rounds(sim):
+    """Bytes that a ghost takes in each round of messages of an outermost step: what the potentials exchange is watched on this
+    one rank, where ghosts are images and the calls are the same."""
+    forces, found = sim.forces, []
+    for level, every in enumerate(forces.every):
+        forces(frozenset(), level)
+        halo, sizes = sim.domain.halo, [24]  # positions
+        halo.forward, halo.reverse = _watched(halo.forward, sizes), _watched(halo.reverse, sizes)
+        forces(frozenset(), level)
+        del halo.forward, halo.reverse
+        found += sizes * (forces.every[-1] // every)
+    return found
+
+
+def _watched(exchange, sizes):
+    def call(array):
+        sizes.append(array.nbytes // max(len(array), 1))
+        exchange(array)
+
+    return call
 
 
 def _freedom(sim):
@@ -102,15 +132,14 @@ def _molecules(state):
 def _plan(sim, ranks, network, seconds, needed, console):
     """Atoms, ghosts, memory and predicted communication of a run on `ranks` ranks; `needed`: the memory of one."""
     from engine.domain import plan
-    from engine.errors import InputError, nearest
 
-    if network not in plan.NETWORKS:
-        raise InputError(f"--network {network}{nearest(network, plan.NETWORKS)}: there are {', '.join(plan.NETWORKS)}")
-    state = sim.state
-    found = plan.plan(state, sim.domain.cutoff + sim.domain.skin, ranks, sim.domain.half)
-    exchanging = any(p.capabilities().reach != "local" for p in sim.potentials.values())
+    state, every = sim.state, sim.forces.every
+    found = plan.plan(state, sim.domain.cutoff + sim.domain.skin, ranks, sim.domain.half and sim.half_lists(ranks))
+    rounds, votes = _rounds(sim), sum(every[-1] // k for k in every)
     compute, talk = plan.step_time(plan.NETWORKS[network], ranks, found.atoms.max(), found.remote.max(), found.peers.max(),
-                                   seconds / max(state.n, 1), rounds=3 if exchanging else 2)
+                                   seconds / max(state.n, 1), sum(rounds) / len(rounds), len(rounds), votes)
+    beyond = [f"what '{name}' exchanges beyond ghosts (it sees the whole system)"
+              for name, potential in sim.potentials.items() if potential.capabilities().reach == "global"]
     share = needed.share(found.atoms.max() / max(state.n, 1), (found.atoms.max() + found.ghosts.max()) / max(state.n_all, 1))
     console.print(f"on {ranks} ranks")
     console.print(f"  atoms a rank       {found.atoms.min()} to {found.atoms.max()}, imbalance "
@@ -118,5 +147,7 @@ def _plan(sim, ranks, network, seconds, needed, console):
     console.print(f"  ghosts a rank      {found.ghosts.max()} at most, {found.remote.max()} from up to {found.peers.max()} "
                   "other ranks")
     console.print(f"  memory a rank      {share}")
+    console.print(f"  messages a step    {len(rounds)} rounds, {sum(rounds)} bytes a ghost; {votes} votes on rebuilding")
     console.print(f"  a step             {1e3 * compute:.3f} ms computing, {1e3 * talk:.3f} ms in communication ({network}): "
                   f"efficiency {seconds / ranks / (compute + talk):.2f}")
+    console.print(f"  left out           {', '.join(['rebuilds, output, sums over ranks', *beyond])}", markup=False)

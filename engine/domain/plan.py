@@ -1,14 +1,15 @@
 """What a run on N ranks would be: bricks, ghosts and messages counted on the whole state, and a model of their cost.
 
-    t_step = c n_max + r (m (o + λ) + b/β + p g) + λ_a ⌈log₂ N⌉
+    t_step = c n_max + r (m (o + λ) + b/β + p g) + v λ_a ⌈log₂ N⌉
 
 | symbol | meaning | name here |
 |---|---|---|
 | c, n_max | compute time of an atom, and atoms of the fullest rank | ``seconds_per_atom``, ``atoms`` |
 | r | rounds of messages in a step: positions out, forces back, and what a potential exchanges in between | ``rounds`` |
+| v | votes on rebuilding in a step: one for each evaluation of a level | ``votes`` |
 | m, o | peers of a rank, and what one message costs the processor | ``peers``, ``OVERHEAD`` |
 | λ, β | latency and bandwidth for each rank | ``Network`` |
-| b | bytes that a rank sends in a round | ``ghosts`` × ``bytes_per_ghost`` |
+| b | bytes that a rank sends in a round, on average | ``ghosts`` × ``bytes_per_ghost`` |
 | g, p | ghosts that come from other ranks, and the processor's time to pack or add one | ``ghosts``, ``PACK`` |
 | λ_a | a hop of the reduction that votes on rebuilding: latency and overhead | |
 """
@@ -91,9 +92,9 @@ def plan(state, reach, ranks, half=False):
     return Plan(np.bincount(owner, minlength=ranks), *counts)
 
 
-def step_time(network, ranks, atoms, ghosts, peers, seconds_per_atom, bytes_per_ghost=24, rounds=2):
+def step_time(network, ranks, atoms, ghosts, peers, seconds_per_atom, bytes_per_ghost=24, rounds=2, votes=1):
     """(compute, communication) in seconds a step, by the model above; ghosts: those that other ranks send."""
     if ranks == 1:
         return seconds_per_atom * atoms, 0.0
     messages = rounds * (peers * (OVERHEAD + network.latency) + ghosts * (bytes_per_ghost / network.bandwidth + PACK))
-    return seconds_per_atom * atoms, messages + (network.latency + OVERHEAD) * np.ceil(np.log2(ranks))
+    return seconds_per_atom * atoms, messages + votes * (network.latency + OVERHEAD) * np.ceil(np.log2(ranks))

@@ -14,7 +14,7 @@ step is then
 | p √(ln n) | share of steps that rebuild lists: the fastest of n atoms decides, and Gaussians of n have that maximum |
 | u, v | time of a rebuild, and for each atom in it |
 | w, f | time of rows and frames, spread over the steps between them: of each step, and for each atom of all ranks |
-| messages | six a step each way, with the latency and bandwidth of shared memory between ranks |
+| messages | positions out and forces back over six faces, by ``engine.domain.plan`` with shared memory between ranks |
 
 n/R atoms on one rank cost what a brick of their own does, ghosts included. Between measured sizes what was measured counts,
 not the fit; memory beyond the largest grows by c for each atom. Steps with and without a rebuild are told apart, because a
@@ -43,6 +43,7 @@ from numba.core import event
 import engine
 from engine.build import state_from_atoms, thermalise
 from engine.config.ramp import Ramp
+from engine.domain.plan import NETWORKS, step_time
 from engine.errors import InputError
 from engine.kernels.compiled import cache_folder
 from engine.memory import peak
@@ -52,9 +53,8 @@ from integrators.composition import Composition
 from integrators.nve import NVE
 from plugins.estimate.clock import clock
 
-LATENCY, BANDWIDTH = 3e-6, 4e9  # s a message, bytes/s: shared memory, two ranks
 FORMAT = 6  # of what is kept
-MESSAGES = 12  # a step: six faces, positions out and forces back
+FACES = 6  # ranks that ghosts come from
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Calibration:
         if ranks > 1:
             side = (own / self.density) ** (1 / 3)
             shell = ((side + 2 * self.ghosts) ** 3 - side**3) * self.density
-            seconds += MESSAGES * LATENCY + 2 * 24 * shell / BANDWIDTH
+            seconds += step_time(NETWORKS["shared-memory"], ranks, own, shell, FACES, 0.0)[1]
         return seconds
 
     def memory(self, atoms, ranks=1):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from engine.domain.plan import NETWORKS, step_time
 from engine.errors import InputError
 from engine.run import Run, from_file
 from engine.simulation import Simulation
@@ -43,7 +44,9 @@ def test_arithmetic_of_a_prediction():
     assert again.step(1000) == pytest.approx(2e-3 + 0.02 * np.log(1000) ** 0.5 * 1.1e-3)
     assert line(output=(1e-4, 1e-7)).step(1000, 2) == pytest.approx(c.step(1000, 2) + 2e-4)  # atoms of all ranks
     assert c.step(10**6) / c.step(10**6, 4) == pytest.approx(4, rel=0.02)
-    assert c.step(1000, 100) > c.step(10)  # messages
+    shell = 0.08 * ((1000 / 0.08) ** (1 / 3) + 14.0) ** 3 - 1000
+    talk = step_time(NETWORKS["shared-memory"], 2, 1000, shell, 6, 0.0)[1]  # as `engine check --ranks`
+    assert c.step(2000, 2) == pytest.approx(c.step(1000) + talk) and talk > 12 * 3e-6
     assert c.limit(100).startswith("overhead")
     assert c.limit(10**6) == "forces"
     assert c.limit(10**6, available=10**9).startswith("memory")
