@@ -150,6 +150,9 @@ class Domain:
                 f"step {state.step}: the position of atom {int(state.tags[bad])} ({state.species_names[state.species[bad]]}) "
                 f"is {place}; the usual causes are a time step too long, overlapping atoms or a potential outside its range"
             )
+        if self.tuner is not None:  # while the old ghosts are there to be counted
+            self.tuner.measure(state.comm.max(self.farthest), state.step - self.built_at)
+            self.skin = self.tuner.choose(self)
         work = self.balance.work(self) if self.balance else None
         self._span_open_directions()
         fractional = self._wrap()
@@ -158,9 +161,6 @@ class Domain:
                 self.balance.place(self, fractional, work)
                 migrate(state, *self.balance.bricks.leaving(fractional, state.system[: state.n], state.comm.rank))
         del fractional  # before others are found: an atom's room is counted by its largest
-        if self.tuner is not None:
-            self.tuner.measure(state.comm.max(self.farthest), state.step - self.built_at)
-            self.skin = self.tuner.choose(self)
         if self.sort and self.rebuilds % SORT_EVERY == 0:
             self._sort()
         self._connect()
