@@ -55,7 +55,7 @@ class Committee(Potential):
                             heat_flux=all(c.heat_flux for c in each))
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
-        count, spread = len(self._members), set(OF) & needs
+        count, spread = len(self._members), sorted(set(OF) & needs)  # in the same order on all ranks
         wanted = (needs - set(OF)) | {OF[name] for name in spread} | {"forces"}
         each = {name: [] for name in spread}
         for member in self._members:

@@ -1,6 +1,6 @@
-"""Learned models with and without latent charges over ranks: ``mpiexec -n N python -m charge_cases FILE MODELS``.
+"""Learned models over ranks: ``mpiexec -n N python -m charge_cases FILE MODELS``.
 
-MODELS is a folder with one trained model for each name of ``test_charges_on_ranks.MODELS``.
+MODELS is a folder with one trained model for each name of ``test_charges_on_ranks.MODELS``, and one of an enthalpy.
 """
 
 import pickle
@@ -12,6 +12,8 @@ from ase import Atoms
 from rank_tools import evaluated
 
 from engine.parallel import world
+from plugins.dielectric.potential import Dielectric
+from plugins.equivariant.committee import Committee
 from plugins.equivariant.potential import Equivariant
 
 
@@ -29,11 +31,13 @@ def liquid(count=64, length=11.0, seed=2):
 
 
 def everything(comm, models):
-    out = {}
-    for path in sorted(Path(models).iterdir()):
-        potential = Equivariant(str(path), backend="torch" if "message" in path.name else "kernel")
-        out[path.name] = evaluated(comm, potential, liquid(), needs=potential.capabilities().provides)
-    return out
+    folders = {path.name: str(path) for path in sorted(Path(models).iterdir())}
+    found = {"dielectric": Dielectric(folders.pop("dielectric"))}
+    for name, path in folders.items():
+        found[name] = Equivariant(path, backend="torch" if "message" in name else "kernel")
+    found["committee"] = Committee([path for name, path in folders.items() if "local, float64" in name])
+    return {name: evaluated(comm, potential, liquid(), needs=potential.capabilities().provides)
+            for name, potential in found.items()}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Learned models on 2 and 4 ranks say what they say on one: local and message passing, with latent charges and without,
-variances of atoms included."""
+variances of atoms included; a committee of them; an electric enthalpy and its responses."""
 
 import pickle
 
@@ -11,6 +11,8 @@ from rank_launch import mpiexec
 from safetensors.numpy import save_file
 
 from engine.parallel import Serial
+from plugins.dielectric.model import DielectricModel
+from plugins.dielectric.training import write
 from plugins.equivariant import folder
 from plugins.equivariant.description import Description
 from plugins.equivariant.last_layer import FILE, last_linear
@@ -38,6 +40,8 @@ def found(tmp_path_factory):
         folder.save(path / "models" / name, model.description, folder.from_model(model))
         last = last_linear(model).weight.detach().numpy()  # variances are compared as well
         save_file({"covariance": 1e-4 * np.eye(len(last)), "weights": last}, path / "models" / name / FILE)
+    torch.manual_seed(3)
+    write(path / "models" / "dielectric", DielectricModel(Description(**SMALL, dtype="float64"), "full", field_scale=0.2))
     out = {1: everything(Serial(), path / "models")}
     for ranks in (2, 4):
         mpiexec(ranks, "-m", "charge_cases", path / str(ranks), path / "models")
@@ -46,7 +50,7 @@ def found(tmp_path_factory):
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, "committee", "dielectric"])
 def test_as_on_one_rank(found, name, ranks):
     alone, together = found[1][name], found[ranks][name]
     assert (together["owned"] > 0).all() and (together["pairs"] == alone["pairs"]).all()
