@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -36,6 +37,14 @@ def shared_data():
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240)
+
+
+def contents(path):
+    """{name: array} of all data in an HDF5 file."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
 
 
 def rattled(atoms, amplitude=0.1, seed=1):

@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from conftest import contents
 
 from engine.cli import main
 from engine.errors import InputError
@@ -70,13 +71,6 @@ def killed(folders, plans, tmp_path):
     done = subprocess.run([sys.executable, str(script), "plan.json"], cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def contents(path):
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
 
 
 def goes_on(folder, whole, monkeypatch, capsys):

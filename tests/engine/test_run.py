@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from conftest import contents
 
 from engine.errors import InputError
 from engine.output import checkpoint, tree
@@ -47,13 +48,6 @@ def prepare(folder, monkeypatch, text=INPUT):
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     return Run(tomllib.loads(text), folder)
-
-
-def contents(path):
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
 
 
 def at_step(run, step, action):

@@ -1,8 +1,5 @@
 """The ensemble spread over ranks: the same run on one, two and three."""
 
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,19 +11,15 @@ from test_tdscha_run import FIELD, text
 from integrators.gaussian.recorder import read
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent / "ranks"))
+from rank_launch import mpiexec  # noqa: E402
 
 
 def launched(ranks, folder):
     folder.mkdir()
     write(folder)
     (folder / "input.toml").write_text(text(copies=20, field=FIELD, steps=30, temperature=50.0))
-    launcher = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    if launcher is None:
-        pytest.skip("no mpiexec: pip install 'engine-md[mpi]'")
-    path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
-    start = [] if ranks == 1 else [launcher, "-n", str(ranks)]
-    subprocess.run([*start, sys.executable, HERE / "tdscha_ranks.py", folder], check=True, timeout=150,
-                   env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
+    mpiexec(ranks, HERE / "tdscha_ranks.py", folder)
     return read(folder / "run.h5md")
 
 

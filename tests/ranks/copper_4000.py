@@ -7,7 +7,8 @@ import pickle
 import sys
 
 from ase.build import bulk
-from rank_tools import evaluated, ordered, rattled
+from conftest import rattled
+from rank_tools import evaluated, ordered
 
 from engine.build import state_from_atoms, thermalise
 from engine.parallel import world

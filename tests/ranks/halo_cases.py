@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 from ase.build import bulk
-from rank_tools import rattled, triclinic
+from conftest import rattled, sheared
 
 from engine.build import state_from_atoms
 from engine.domain.domain import Domain
@@ -17,7 +17,7 @@ KINDS = [(float, 1), (float, 3), (np.float32, 3), (np.int32, 1), (np.int8, 3), (
 
 
 def made(comm, cells):
-    state = state_from_atoms(triclinic(rattled(bulk("Cu", cubic=True) * cells, 0.2)))
+    state = state_from_atoms(sheared(rattled(bulk("Cu", cubic=True) * cells, 0.2)))
     share_out(state, comm)
     domain = Domain(state, 5.0, 1.0)
     domain.refresh()

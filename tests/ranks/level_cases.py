@@ -8,7 +8,8 @@ import sys
 
 import numpy as np
 from ase.build import bulk
-from rank_tools import ordered, rattled
+from conftest import rattled
+from rank_tools import ordered
 
 from engine.build import state_from_atoms, thermalise
 from engine.parallel import world

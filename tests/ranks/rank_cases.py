@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from rank_tools import ALL, evaluated, ordered, rattled, triclinic
+from conftest import rattled, sheared
+from rank_tools import ALL, evaluated, ordered
 
 from engine.build import state_from_atoms, thermalise
 from engine.parallel import world
@@ -54,12 +55,12 @@ def lj_forces(comm):
 
 @case
 def lj_triclinic(comm):
-    return evaluated(comm, lj(), triclinic(argon(3)))
+    return evaluated(comm, lj(), sheared(argon(3)))
 
 
 @case
 def lj_cutoff_beyond_the_box(comm):
-    return evaluated(comm, lj(), triclinic(argon(1)))
+    return evaluated(comm, lj(), sheared(argon(1)))
 
 
 def neighbors_of(atoms, distance):
@@ -72,14 +73,14 @@ def neighbors_of(atoms, distance):
 
 @case
 def lj_excluded_pairs(comm):
-    atoms = triclinic(argon(3))
+    atoms = sheared(argon(3))
     return evaluated(comm, lj(), atoms, exclusions=neighbors_of(atoms, 4.0))
 
 
 @case
 def lj_excluded_pairs_in_a_small_box(comm):
     """Other images of excluded pairs are within the cutoff, and stay."""
-    atoms = triclinic(argon(1))
+    atoms = sheared(argon(1))
     return evaluated(comm, lj(), atoms, exclusions=[(0, 1), (3, 1), (2, 0)])
 
 
@@ -113,14 +114,14 @@ def eam_forces(comm):
 
 @case
 def eam_triclinic_alloy(comm):
-    atoms = triclinic(copper((3, 3, 4)))
+    atoms = sheared(copper((3, 3, 4)))
     atoms.symbols[::3] = "Ni"
     return evaluated(comm, ZhouEAM(), atoms)
 
 
 @case
 def several_systems(comm):
-    images = [copper((2, 2, 2)), triclinic(copper((3, 2, 2))), copper((1, 1, 2)), copper((2, 3, 2)), copper((1, 1, 1))]
+    images = [copper((2, 2, 2)), sheared(copper((3, 2, 2))), copper((1, 1, 2)), copper((2, 3, 2)), copper((1, 1, 1))]
     return evaluated(comm, ZhouEAM(), images)
 
 
@@ -133,13 +134,13 @@ def with_half_of_the_ghosts(name, potential, structure):
     CASES[name] = run
 
 
-with_half_of_the_ghosts("half_lj_triclinic", lj, lambda: triclinic(argon(3)))
-with_half_of_the_ghosts("half_lj_cutoff_beyond_the_box", lj, lambda: triclinic(argon(1)))
+with_half_of_the_ghosts("half_lj_triclinic", lj, lambda: sheared(argon(3)))
+with_half_of_the_ghosts("half_lj_cutoff_beyond_the_box", lj, lambda: sheared(argon(1)))
 with_half_of_the_ghosts("half_two_atoms", lj, lambda: Atoms("Ar2", [[1, 1, 1], [4.6, 1.2, 0.9]], cell=[12, 13, 14], pbc=True))
 with_half_of_the_ghosts("half_without_a_cell", lj, lambda: Atoms("Ar108", argon(3).positions))
-with_half_of_the_ghosts("half_eam", ZhouEAM, lambda: triclinic(copper((3, 3, 4))))
+with_half_of_the_ghosts("half_eam", ZhouEAM, lambda: sheared(copper((3, 3, 4))))
 with_half_of_the_ghosts("half_several_systems", ZhouEAM,
-                        lambda: [copper((2, 2, 2)), triclinic(copper((3, 2, 2))), copper((1, 1, 1))])
+                        lambda: [copper((2, 2, 2)), sheared(copper((3, 2, 2))), copper((1, 1, 1))])
 
 
 def trajectory(comm, atoms, potential, integrator, steps, temperature, seed=11, by="counted", **options):
@@ -195,7 +196,7 @@ ensemble("bussi_flexible_cell", lambda: Bussi(
 
 @case
 def relaxation_of_atoms_and_cell(comm):
-    return trajectory(comm, triclinic(copper((2, 2, 2), 0.05), amount=0.02), ZhouEAM(), FIRE(cell="flexible"), 40, 0, skin=0.4)
+    return trajectory(comm, sheared(copper((2, 2, 2), 0.05), amplitude=0.02), ZhouEAM(), FIRE(cell="flexible"), 40, 0, skin=0.4)
 
 
 @case
@@ -218,7 +219,7 @@ def replica_exchange(comm):
 def message_passing_network(comm):
     import toy_network
 
-    atoms = triclinic(copper((2, 3, 3)))
+    atoms = sheared(copper((2, 3, 3)))
     atoms.symbols[::3] = "Ni"
     state, rows, sums = toy_network.evaluated(comm, atoms)
     return {**ordered(comm, state, rows), **sums}
@@ -233,13 +234,13 @@ def message_passing_network_with_idle_ranks(comm):
 
 
 def registered():
-    """Every registered potential that has a contract test is a case of its own."""
+    """Every registered potential that has a contract test is a case of its own, on a cell of two in each direction."""
     import test_contract
 
     def make(potential, structure):
         def run(comm):
-            provided = potential()
-            atoms = structure()
+            provided, atoms = potential(), structure().repeat((2, 2, 2))
+            atoms.rattle(0.02, seed=3)
             provided.bind(sorted(set(atoms.get_chemical_symbols())))
             return evaluated(comm, potential(), atoms, needs=ALL & provided.capabilities().provides)
 
@@ -248,7 +249,8 @@ def registered():
     return {f"registered {name}": make(potential, structure) for name, (potential, structure, _) in test_contract.CASES.items()}
 
 
-CASES |= registered()
+REGISTERED = registered()
+CASES |= REGISTERED
 
 
 @case

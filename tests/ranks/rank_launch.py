@@ -17,7 +17,7 @@ def mpiexec(ranks, *arguments, timeout=400, cwd=None, check=True, environment=No
     launcher = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if launcher is None:
         pytest.skip("no mpiexec: pip install 'engine-md[mpi]'")
-    path = os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT), str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
     variables = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **(environment or {})}
     done = subprocess.run([launcher, "-n", str(ranks), sys.executable, *map(str, arguments)], capture_output=True, text=True,
                           timeout=timeout, cwd=cwd, env=variables)

@@ -56,6 +56,121 @@ every = 4
 lags = 9
 """
 
+#: fewer atoms than ranks: relaxed with their cell, then in a bath and a flexible cell, with groups and hooks
+FEW_ATOMS = """
+[system]
+structure = "structure.extxyz"
+velocities = { temperature = 100 }
+[system.groups.first]
+index = [0, 1]
+[potential]
+kind = "eam/zhou"
+[output]
+file = "run.h5md"
+thermo = 5
+trajectory = 10
+checkpoint = 20
+fields = ["velocities", "images", "forces"]
+[run]
+seed = 7
+skin = 0.4
+[[stage]]
+kind = "relax"
+cell = "flexible"
+pressure = 0.5
+steps = 15
+[[stage]]
+integrator = "langevin"
+steps = 40
+timestep = 2.0
+temperature = 300
+friction = 0.01
+barostat = { kind = "cell-rescaling", pressure = 0.5, time = 500, coupling = "flexible" }
+""" + "".join(f"""
+[[hook]]
+kind = "{kind}"
+every = {every}
+stages = [1]
+{more}
+""" for kind, every, more in (("rdf", 5, ""), ("msd", 5, 'group = "first"'), ("profile", 5, 'group = "first"'),
+                              ("vacf", 4, 'group = "first"\nlags = 9\norigins = 3'), ("stress", 4, "lags = 9")))
+
+#: open along one direction, with a skin that is chosen while it runs
+SLAB = """
+[system]
+structure = "structure.extxyz"
+velocities = { temperature = 60 }
+[system.groups.first]
+index = [0, 1, 5, 9]
+[potential]
+kind = "lj"
+epsilon = 0.0104
+sigma = 3.4
+cutoff = 8.5
+truncation = "shifted"
+[output]
+file = "run.h5md"
+thermo = 20
+trajectory = 50
+columns = ["step", "temperature", "total", "conserved"]
+fields = ["velocities", "images"]
+[run]
+seed = 7
+skin = "auto"
+[[stage]]
+kind = "relax"
+method = "lbfgs"
+steps = 60
+force = 3e-2
+[[stage]]
+integrator = "nve"
+steps = 200
+timestep = 4.0
+[[hook]]
+kind = "msd"
+every = 5
+stages = [1]
+group = "first"
+"""
+
+#: an ensemble that finds its Gaussian, which then moves by itself
+QUANTUM = """
+[system]
+crystal = { structure = "fcc", species = "Ar", a = 5.31 }
+copies = 20
+[potential]
+kind = "lj"
+epsilon = 0.01042
+sigma = 3.405
+cutoff = 8.0
+truncation = "force-shifted"
+[output]
+file = "run.h5md"
+trajectory = false
+thermo = 5
+columns = ["step", "quantum_energy", "quantum_temperature", "cell_a"]
+[run]
+seed = 3
+[[hook]]
+kind = "gaussian"
+every = 5
+[[stage]]
+kind = "scha"
+start = "harmonic"
+temperature = 10
+tolerance = 0.05
+steps = 2
+cell = true
+pressure = 0
+stiffness = 4
+stress_tolerance = 0.005
+file = "run.scha.h5"
+[[stage]]
+integrator = "tdscha"
+timestep = 4.0
+steps = 10
+"""
+
 
 def prepare(folder, text=INPUT):
     folder.mkdir(exist_ok=True, parents=True)

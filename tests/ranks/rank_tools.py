@@ -11,19 +11,6 @@ from engine.forces import Forces
 ALL = frozenset({"energy", "forces", "virial", "atom_energy", "atom_virial"})
 
 
-def rattled(atoms, amplitude, seed=1):
-    atoms = atoms.copy()
-    atoms.positions += np.random.default_rng(seed).normal(scale=amplitude, size=atoms.positions.shape)
-    return atoms
-
-
-def triclinic(atoms, seed=3, amount=0.12):
-    atoms = atoms.copy()
-    strain = np.eye(3) + np.random.default_rng(seed).uniform(-amount, amount, (3, 3))
-    atoms.set_cell(atoms.cell[:] @ strain, scale_atoms=True)
-    return atoms
-
-
 def ordered(comm, state, arrays):
     """Arrays with owned rows of every rank, in the order of tags, on rank 0."""
     rows = comm.gather_rows({"tags": state.tags[: state.n], **{k: v[: state.n] for k, v in arrays.items()}})

@@ -3,10 +3,10 @@
 import pickle
 import tomllib
 
-import h5py
 import level_cases
 import numpy as np
 import pytest
+from conftest import contents
 from rank_launch import mpiexec
 
 from engine.parallel import Serial
@@ -87,13 +87,6 @@ temperature = 300
 friction = 0.01
 levels = [ { every = 1, potentials = { pair = 1 } }, { every = 4, potentials = { eam = 1, pair = -1 } } ]
 """
-
-
-def contents(path):
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
 
 
 def test_dying_in_the_middle_of_an_outer_step(tmp_path, monkeypatch):

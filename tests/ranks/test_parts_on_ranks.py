@@ -1,4 +1,4 @@
-"""The contract tests of integrators, fields and hooks by two ranks together, each run compared with a serial one."""
+"""The contract tests of integrators, fields, hooks and updaters by ranks together, each run compared with a serial one."""
 
 import pytest
 from rank_launch import HERE, mpiexec
@@ -6,7 +6,8 @@ from rank_launch import HERE, mpiexec
 pytestmark = pytest.mark.mpi
 
 
-def test_contracts_of_parts_on_two_ranks():
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_contracts_of_parts_on_ranks(ranks):
     path = HERE.parent / "integrators" / "test_contract_parts.py"
-    done = mpiexec(2, "-m", "pytest", "-q", "-p", "no:cacheprovider", path, cwd=HERE.parents[1])
+    done = mpiexec(ranks, "-m", "pytest", "-q", "-p", "no:cacheprovider", path, cwd=HERE.parents[1])
     assert " failed" not in done.stdout and int(done.stdout.split(" passed")[0].split()[-1]) > 100, done.stdout[-2000:]

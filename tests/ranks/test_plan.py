@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ase.build import bulk
+from conftest import sheared
 from rank_launch import mpiexec
-from rank_tools import triclinic
 
 from engine.build import state_from_atoms
 from engine.cli.check import _rounds, _seconds_of_a_step
@@ -38,7 +38,7 @@ if comm.rank == 0:
 
 
 def structure():
-    atoms = triclinic(bulk("Cu", cubic=True) * (5, 4, 3))
+    atoms = sheared(bulk("Cu", cubic=True) * (5, 4, 3))
     atoms.positions += np.random.default_rng(2).normal(scale=0.3, size=atoms.positions.shape) + 100.0  # and not wrapped
     return atoms
 

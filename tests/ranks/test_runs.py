@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import rank_runs
 from ase.build import bulk
+from conftest import contents, rattled
 from rank_launch import HERE, mpiexec
 
 from engine import registry
@@ -31,13 +32,6 @@ from plugins.adapters.graph import GraphModel
 from potentials.eam.zhou import ZhouEAM
 
 pytestmark = pytest.mark.mpi
-
-
-def contents(path):
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
 
 
 def task(name, folder, ranks, **options):
@@ -62,20 +56,21 @@ def three(tmp_path_factory):
 def unwrapped(found):
     """Positions followed through the boundaries, in place of positions and images: when atoms are wrapped does not matter."""
     group = "particles/trajectory/"
-    images, cells = found.pop(group + "image/value"), found[group + "box/edges/value"]
-    found[group + "position/value"] = found[group + "position/value"] + np.einsum("tni,tij->tnj", images, cells)
+    if group + "image/value" in found:
+        images, cells = found.pop(group + "image/value"), found[group + "box/edges/value"]
+        found[group + "position/value"] = found[group + "position/value"] + np.einsum("tni,tij->tnj", images, cells)
     return found
 
 
-def same(one, two, tolerance=0.0):
-    one, two = contents(one / "run.h5md"), contents(two / "run.h5md")
+def same(one, two, tolerance=0.0, name="run.h5md"):
+    one, two = contents(one / name), contents(two / name)
     if tolerance:
         one, two = unwrapped(one), unwrapped(two)
     assert set(one) == set(two)
     for name in one:
         if tolerance and one[name].dtype.kind == "f":
-            scale = max(np.abs(one[name]).max(), 1.0)
-            assert np.abs(one[name] - two[name]).max() < tolerance * scale, name
+            scale = max(np.nanmax(np.abs(one[name]), initial=0.0), 1.0)  # a Gaussian's rows are no numbers before it is found
+            np.testing.assert_allclose(two[name], one[name], rtol=0.0, atol=tolerance * scale, err_msg=name)
         else:
             assert np.array_equal(one[name], two[name]), name
 
@@ -107,6 +102,49 @@ def test_extended_xyz_in_pieces(tmp_path):
             assert np.abs(one.get_forces() - other.get_forces()).max() < 1e-7
 
 
+def slab():
+    atoms = rattled(bulk("Ar", cubic=True, a=5.4) * (4, 4, 2), 0.1)
+    atoms.set_cell(atoms.cell[:] + [[0, 0, 0], [6, 0, 0], [0, 0, 0]], scale_atoms=True)
+    atoms.pbc = True, True, False
+    return atoms
+
+
+OTHERS = {"few atoms": (rank_runs.FEW_ATOMS, lambda: rattled(bulk("Cu") * (3, 1, 1), 0.05), 4), "slab": (rank_runs.SLAB, slab, 3),
+          "quantum": (rank_runs.QUANTUM, lambda: None, 2)}  # name: (input, structure, ranks)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_as_a_serial_run(tmp_path, name):
+    """Ranks without atoms, a triclinic slab, an ensemble and its Gaussian: all that is written, by the command line."""
+    text, structure, ranks = OTHERS[name]
+    for folder in ("alone", "together"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "input.toml").write_text(text)
+        if (atoms := structure()) is not None:
+            ase.io.write(tmp_path / folder / "structure.extxyz", atoms)
+    command = "-m", "engine", "run", "-q", "input.toml"
+    subprocess.run([sys.executable, *command], cwd=tmp_path / "alone", check=True, timeout=120)
+    mpiexec(ranks, *command, cwd=tmp_path / "together")
+    for path in sorted(path.name for path in (tmp_path / "alone").glob("run.*h5*") if "checkpoint" not in path.name):
+        same(tmp_path / "alone", tmp_path / "together", 1e-9, path)
+
+
+TUNED = """
+from engine.domain.skin import SkinTuner
+from engine.run import from_file
+work, seen = SkinTuner.work, []
+SkinTuner.work = lambda self, domain, skins: seen.append(domain.state.n_ghost) or work(self, domain, skins)
+from_file("input.toml").execute(quiet=True)
+assert seen and min(seen) > 0, seen
+"""
+
+
+def test_ghosts_count_when_ranks_choose_a_skin(tmp_path):
+    (tmp_path / "input.toml").write_text(rank_runs.SLAB)
+    ase.io.write(tmp_path / "structure.extxyz", slab())
+    mpiexec(2, "-c", TUNED, cwd=tmp_path)
+
+
 def test_a_rank_reads_its_own_part_of_a_checkpoint(three):
     """All ranks' trees are there, and each rank reads its own."""
     found = checkpoint.newest(three / "whole/run.h5md")
@@ -126,7 +164,7 @@ def test_resume_on_as_many_ranks_is_bitwise(three):
     same(three / "whole", three / "parts")
 
 
-@pytest.mark.parametrize("before, after", [("three", 2), ("three", 1), ("serial", 2)])
+@pytest.mark.parametrize("before, after", [("three", 2), ("three", 4), ("three", 1), ("serial", 2)])
 def test_resume_on_another_number_of_ranks(request, serial, tmp_path, before, after):
     stopped = tmp_path / "stopped"
     shutil.copytree(request.getfixturevalue(before) / "stopped", stopped)
@@ -167,14 +205,15 @@ def test_not_a_number_on_one_rank_ends_all_in_a_line(tmp_path):
     assert checkpoint.newest(tmp_path / "run.h5md")["step"] == 40
 
 
-def test_command_line_under_mpiexec(tmp_path):
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_command_line_under_mpiexec(tmp_path, ranks):
     """`mpiexec -n 2 engine run`; and an input error is said once, by rank 0."""
     (tmp_path / "input.toml").write_text(rank_runs.INPUT.replace("steps = 60", "steps = 6").replace("steps = 40", "steps = 4"))
-    done = mpiexec(2, "-m", "engine", "run", "input.toml", cwd=tmp_path)
+    done = mpiexec(ranks, "-m", "engine", "run", "input.toml", cwd=tmp_path)
     assert done.stdout.count("temperature [K]") <= 2
-    assert "2 ranks" in done.stdout and "in communication" in done.stdout and "in output" in done.stdout
-    assert tree.load(checkpoint.paths(tmp_path / "run.h5md")[0])["ranks"] == 2
-    again = mpiexec(2, "-m", "engine", "run", "input.toml", cwd=tmp_path, check=False)
+    assert f"{ranks} ranks" in done.stdout and "in communication" in done.stdout and "in output" in done.stdout
+    assert tree.load(checkpoint.paths(tmp_path / "run.h5md")[0])["ranks"] == ranks
+    again = mpiexec(ranks, "-m", "engine", "run", "input.toml", cwd=tmp_path, check=False)
     assert again.returncode == 2 and again.stderr.count("--force") == 1, again.stderr
 
 

@@ -5,15 +5,21 @@ import pickle
 import numpy as np
 import pytest
 from ase.build import bulk
-from rank_cases import CASES
+from conftest import rattled
+from rank_cases import CASES, REGISTERED
 from rank_launch import mpiexec
-from rank_tools import rattled
 
+from engine import registry
 from engine.parallel import Serial
+from engine.testing import check_registered
 
 pytestmark = pytest.mark.mpi
 FEW = ("lj_triclinic", "two_atoms", "several_systems", "copper_nve", "replica_exchange")  # on a prime number, and twice
-RANKS = [(ranks, name) for ranks in (2, 4) for name in CASES] + [(3, name) for name in FEW]
+ON_THREE = (*FEW, *REGISTERED)
+RANKS = [(ranks, name) for ranks in (2, 4) for name in CASES] + [(3, name) for name in ON_THREE]
+ELSEWHERE = {"equivariant": "test_charges_on_ranks.py", "equivariant/committee": "test_charges_on_ranks.py",
+             "dielectric": "test_charges_on_ranks.py", "force-constants": "tests/integrators/test_tdscha_ranks.py"}
+REFUSE = "mace", "nequip", "metatomic", "torch-sim"  # as test_runs.py sees
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,7 @@ def results(tmp_path_factory):
         key = (ranks, again) if again else ranks
         if key not in known:
             path = folder / f"{ranks}-{again}.pickle"
-            mpiexec(ranks, "-m", "rank_cases", path, *(FEW if ranks == 3 else ()))
+            mpiexec(ranks, "-m", "rank_cases", path, *(FEW if again else ON_THREE if ranks == 3 else ()))
             known[key] = pickle.loads(path.read_bytes())
         return known[key]
 
@@ -49,6 +55,17 @@ def test_same_as_one_rank(results, ranks, name):
             scale = max(np.abs(expected).max(), 1e-3)
             limit = 1e-8 if key in ("drift", "velocities") else 1e-10
             assert np.abs(value - expected).max() < limit * scale, f"{key} of {scale:.3g}"
+
+
+def test_every_potential_runs_on_ranks_or_refuses():
+    """Whatever package registers it."""
+    here = {name.split()[1] for name in REGISTERED}
+    check_registered("potentials", here, {**ELSEWHERE, **dict.fromkeys(REFUSE, "sees all atoms at once")})
+    assert not here & set(REFUSE) and {name for name in registry.names("potentials") if _alone(name)} == set(REFUSE)
+
+
+def _alone(name):
+    return registry.get("potentials", name).alone is not None
 
 
 def test_repeats_are_bitwise_equal(results):
