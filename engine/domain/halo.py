@@ -308,10 +308,3 @@ def positive(shift):
     """Is an integer shift (…, 3) lexicographically positive, z first? Of a pair's two images exactly one is."""
     x, y, z = shift[..., 0], shift[..., 1], shift[..., 2]
     return (z > 0) | ((z == 0) & ((y > 0) | ((y == 0) & (x > 0))))
-
-
-def counted(shift, tags_centre, tags_ghost):
-    """Does the half list keep the pair (owned centre, ghost)? Rule in ``engine.neighbors``."""
-    same = ~shift.any(-1)
-    parity = (tags_centre + tags_ghost) % 2 == 0
-    return np.where(same, parity == (tags_centre < tags_ghost), positive(shift))
