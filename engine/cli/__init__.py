@@ -35,8 +35,8 @@ def main(arguments=None):
     try:
         if parallel.launched():
             if wanted in names and not getattr(function, "on_ranks", False):
-                parallel.refuse(f"`engine {wanted}` is not made for an MPI launcher, which has started several processes: start "
-                                "one (`engine train` on several: start it with torchrun)")
+                parallel.refuse(f"`engine {wanted}` is not made for an MPI launcher, which has started several processes: "
+                                "start one (`engine train` on several: start it with torchrun)")
             parallel.world()  # before anything can fail, so that an error is said once
         code = app(arguments, standalone_mode=False, prog_name="engine")
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
