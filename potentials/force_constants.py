@@ -152,14 +152,16 @@ class ForceConstants(Potential):
             energy, gradient = self.evaluate(U, F)
         if self.born is not None:
             Z = self.born.transpose(1, 0, 2).reshape(3, -1)  # (3, 3n)
+            P = np.einsum("sa,sab->sb", U @ Z.T, F)  # the reduced polarization is that of the reference cell
             if inputs.field is not None:
                 field = inputs.field[mine]
-                energy = energy - np.einsum("sa,sa->s", field, U @ Z.T)
-                gradient = gradient + (field @ Z).reshape(-1, n, 3)
+                energy = energy - np.einsum("sa,sa->s", field, P)
+                gradient = gradient + (np.einsum("sab,sb->sa", F, field) @ Z).reshape(-1, n, 3)
             if "polarization" in needs:
-                out.polarization[mine] += U @ Z.T
+                out.polarization[mine] += P
             if "born_charges" in needs:
-                out.born_charges[:own] += self.born[site]
+                carry = self._strain(atoms.cells)[system]
+                out.born_charges[:own] += carry.swapaxes(1, 2) @ self.born[site] @ np.linalg.inv(carry).swapaxes(1, 2)
         if "energy" in needs:
             out.energy[mine] += energy
         if "virial" in needs and len(mine):

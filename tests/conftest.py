@@ -59,3 +59,24 @@ def sheared(atoms, seed=2, amplitude=0.08):
     out = atoms.copy()
     out.set_cell(out.cell[:] @ (np.eye(3) + np.random.default_rng(seed).uniform(-amplitude, amplitude, (3, 3))), True)
     return out
+
+
+def virial_by_strain(simulation, strain, step):
+    """(virial, −∂U/∂ε by differences of `step`), (3, 3) eV, of a simulation after a `strain` of its cell and atoms, by which a
+    prescribed field stays what it is; the strain stays."""
+    state, one = simulation.state, np.eye(3)
+    cells, positions = state.cells.copy(), state.positions[: state.n].copy()
+
+    def energy(strain):
+        state.cells, state.positions[: state.n] = cells @ (one + strain), positions @ (one + strain)
+        simulation.domain.stale = simulation.forces.stale = True
+        return simulation.potential_energy()[0]
+
+    found = np.zeros((3, 3))
+    for a, b in np.ndindex(3, 3):
+        more = np.zeros((3, 3))
+        more[a, b] = step
+        up, down = (energy((one + strain) @ (one + s * more) - one) for s in (1, -1))
+        found[a, b] = -(up - down) / (2 * step)
+    energy(strain)
+    return simulation.quantity("virial")[0].copy(), found

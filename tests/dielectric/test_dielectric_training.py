@@ -9,6 +9,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from conftest import virial_by_strain
 
 torch = pytest.importorskip("torch")
 
@@ -205,24 +206,7 @@ def test_virial_of_a_learned_enthalpy_holds_what_is_reduced(trained, fixes):
     state = state_from_atoms(salt(3, 0.05))
     sim = Simulation(state, Dielectric(str(trained[0])), NVE(timestep=1.0), fields=[Constant([0.1, -0.05, 0.15], fixes=fixes)])
     sim.run(1)
-    cells, positions = state.cells.copy(), state.positions[: state.n].copy()
-
-    def energy(strain):
-        state.cells = cells @ (np.eye(3) + strain)
-        state.positions[: state.n] = positions @ (np.eye(3) + strain)
-        sim.domain.stale = sim.forces.stale = True
-        return sim.potential_energy()[0]
-
-    begin = np.array([[0.02, 0.01, 0.0], [-0.02, 0.01, 0.0], [0.01, 0.0, -0.02]])
-    energy(begin)
-    virial = sim.quantity("virial")[0].copy()
-    found = np.zeros((3, 3))
-    for a in range(3):
-        for b in range(3):
-            step = np.zeros((3, 3))
-            step[a, b] = 1e-4
-            ends = [energy((np.eye(3) + begin) @ (np.eye(3) + s * step) - np.eye(3)) for s in (1, -1)]
-            found[a, b] = -(ends[0] - ends[1]) / 2e-4
+    virial, found = virial_by_strain(sim, np.array([[0.02, 0.01, 0.0], [-0.02, 0.01, 0.0], [0.01, 0.0, -0.02]]), 1e-4)
     assert np.allclose(found, virial, atol=1e-6 * np.abs(virial).max() + 1e-6)
     assert np.allclose(virial, virial.T, atol=1e-9)
 

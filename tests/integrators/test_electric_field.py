@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from conftest import virial_by_strain
 from scipy.interpolate import CubicSpline
 
 from engine import units
@@ -301,27 +302,10 @@ def test_virial_at_a_displacement_is_the_slope_of_the_energy():
     state.cells *= 0.4
     sim = Simulation(state, potentials(), NVE(timestep=1.0), fields=[Constant([0.1, 0.3, 0.5], fixes="D")])
     sim.run(1)
-    cells, positions = state.cells.copy(), state.positions[:2].copy()
-
-    def energy(strain):
-        state.cells = cells @ (np.eye(3) + strain)
-        state.positions[:2] = positions @ (np.eye(3) + strain)
-        sim.domain.stale = True
-        sim.forces.stale = True
-        return sim.potential_energy()[0]
-
-    begin = np.array([[0.03, 0.01, 0.0], [-0.02, 0.04, 0.0], [0.01, 0.0, -0.02]])
-    energy(begin)
-    virial = sim.quantity("virial")[0].copy()
+    cells = state.cells.copy()
+    virial, found = virial_by_strain(sim, np.array([[0.03, 0.01, 0.0], [-0.02, 0.04, 0.0], [0.01, 0.0, -0.02]]), 1e-5)
     flux = state.volume[0] * np.linalg.solve(state.cells[0].T, sim.electric.at(state)[0])
     assert np.allclose(flux, np.linalg.det(cells[0]) * np.linalg.solve(cells[0].T, [0.1, 0.3, 0.5]), atol=1e-12)
-    found = np.zeros((3, 3))
-    for a in range(3):
-        for b in range(3):
-            step = np.zeros((3, 3))
-            step[a, b] = 1e-5
-            ends = [energy((np.eye(3) + begin) @ (np.eye(3) + s * step) - np.eye(3)) for s in (1, -1)]
-            found[a, b] = -(ends[0] - ends[1]) / 2e-5
     assert np.allclose(found, virial, atol=2e-7)
     assert np.allclose(virial, virial.T, atol=1e-10)
 

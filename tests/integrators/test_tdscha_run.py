@@ -5,19 +5,23 @@ import tomllib
 import h5py
 import numpy as np
 import pytest
+from conftest import virial_by_strain
 from quartic_crystal import write
 
 from engine import registry, units
 from engine.errors import InputError
 from engine.run import Run, from_checkpoint
+from engine.simulation import Simulation
 from engine.testing import check_forces, check_needs, check_virial, evaluate
 from integrators.gaussian.averages import SampledAverages
 from integrators.gaussian.lattice import Lattice
 from integrators.gaussian.propagators import propagate
 from integrators.gaussian.recorder import GaussianRecorder, read
 from integrators.gaussian.sampling import correlated_normals
+from integrators.nve import NVE
 from integrators.tdscha import TDSCHA
 from plugins.lattice.scha_stage import SCHA
+from potentials.fields import Constant
 from potentials.force_constants import ForceConstants
 
 
@@ -111,6 +115,27 @@ def test_force_constants_keep_the_contract(tmp_path):
     shifted = atoms.copy()
     shifted.positions[1] += atoms.cell[0]  # another image is the same atom
     assert evaluate(potential, shifted).energy == pytest.approx(evaluate(potential, atoms).energy, abs=1e-12)
+
+
+@pytest.mark.parametrize("fixes", ["E", "D"])
+def test_force_constants_in_a_field_and_a_strained_cell(tmp_path, fixes):
+    """The virial is −∂F/∂ε with the reduced field, or the charge through the faces, held; P, Z* and forces belong together."""
+    atoms, _ = write(tmp_path)
+    atoms.positions += 0.1 * np.random.default_rng(5).normal(size=(4, 3))
+    sim = Simulation.from_atoms(atoms, ForceConstants(str(tmp_path / "model.h5")), NVE(timestep=1.0),
+                                fields=[Constant([0.1, -0.05, 0.15], fixes=fixes)])
+    sim.run(1)
+    virial, found = virial_by_strain(sim, np.array([[0.02, 0.01, 0.0], [-0.02, 0.01, 0.0], [0.01, 0.0, -0.02]]), 1e-4)
+    assert found == pytest.approx(virial, abs=1e-6 * np.abs(virial).max())
+    state, Z, forces = sim.state, sim.quantity("born_charges").copy(), sim.array("forces")
+    P, U = np.zeros((2, 3)), np.zeros(2)
+    for k, sign in enumerate((1, -1)):
+        state.positions[1, 2] += sign * 1e-4
+        sim.forces.stale = True
+        P[k], U[k] = sim.quantity("polarization")[0], sim.potential_energy()[0]
+        state.positions[1, 2] -= sign * 1e-4
+    assert (P[0] - P[1]) / 2e-4 == pytest.approx(Z[1, :, 2], abs=1e-8)
+    assert -(U[0] - U[1]) / 2e-4 == pytest.approx(forces[1, 2], abs=1e-6)
 
 
 def test_averages_of_the_polynomial_are_right():
