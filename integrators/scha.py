@@ -20,7 +20,6 @@ import numpy as np
 from engine import units
 from engine.errors import PhysicsError
 from integrators.gaussian.averages import configurations, gradient_curvature, symmetric
-from integrators.gaussian.lattice import per_cm
 from integrators.gaussian.state import bose, square_root
 
 
@@ -218,7 +217,7 @@ class Minimiser:
         shift = np.abs(np.einsum("di,dc,ci->i", e, change, e)) / (2 * np.sqrt(w2))
         return Report(
             self.population, estimate.free_energy, estimate.error, float(np.linalg.norm(step)),
-            float(shift.max() * per_cm), estimate.effective, float(np.sqrt(w2[0]) * per_cm),
+            float(shift.max() * units.per_cm), estimate.effective, float(np.sqrt(w2[0]) * units.per_cm),
         )
 
     def relax_on_ensemble(self, tolerance, iterations=40):

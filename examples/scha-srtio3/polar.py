@@ -10,7 +10,8 @@ import sys
 
 import numpy as np
 
-from integrators.gaussian.lattice import Lattice, per_cm
+from engine import units
+from integrators.gaussian.lattice import Lattice
 from integrators.gaussian.recorder import read
 from integrators.scha import ClosedForm, Minimiser, stability
 from plugins.lattice.symmetry import Symmetry
@@ -49,7 +50,7 @@ def polar_modes(model, lattice, strain):
     for matrix in (m.D, stability(m.D, polynomial.mean_third(m.R), 0.0)):
         w2, e = np.linalg.eigh(matrix)
         charge = Z @ e  # (3, d): a mode is polar along an axis if it carries a good part of its mode charge
-        out.append([w2[np.argmax(charge[a] ** 2 > 0.02 * (charge[a] ** 2).max())] * per_cm**2 for a in range(3)])
+        out.append([w2[np.argmax(charge[a] ** 2 > 0.02 * (charge[a] ** 2).max())] * units.per_cm**2 for a in range(3)])
     return np.array(out)
 
 

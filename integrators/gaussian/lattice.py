@@ -14,8 +14,6 @@ from engine import units
 from engine.errors import InputError
 from integrators.gaussian.state import Gaussian
 
-per_cm = units.fs / (2.0 * np.pi) * 33356.4095198152  # an angular frequency in internal units, in cm⁻¹
-
 
 @dataclass
 class Coordinates:
@@ -102,7 +100,7 @@ class Lattice:
         """(3n − 3,) cm⁻¹, imaginary ones negative."""
         plain = Coordinates(self.positions, self.masses, translation_free(self.masses))
         w2 = np.linalg.eigvalsh(plain.matrix(self.force_constants))
-        return np.sign(w2) * np.sqrt(np.abs(w2)) * per_cm
+        return np.sign(w2) * np.sqrt(np.abs(w2)) * units.per_cm
 
     def gaussian(self, coordinates, temperature=None):
         """The thermal Gaussian of the force constants in given coordinates."""

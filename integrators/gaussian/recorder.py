@@ -13,7 +13,7 @@ from engine import units
 from engine.config.quantities import InputFile
 from engine.contracts import Hook
 from engine.errors import InputError
-from integrators.gaussian.lattice import Lattice, per_cm
+from integrators.gaussian.lattice import Lattice
 from integrators.gaussian.observables import Modes, published_stress, stress, structure_factor
 
 GROUP = "gaussian"
@@ -124,7 +124,7 @@ class GaussianRecorder(Hook):
         for name, (value, unit) in rows.items():
             self.file.append(f"{GROUP}/{name}", value, unit=unit)
         if f"{GROUP}_frequencies" not in self.file.file:
-            self.file.file[f"{GROUP}_frequencies"] = modes.omega * per_cm
+            self.file.file[f"{GROUP}_frequencies"] = modes.omega * units.per_cm
             self.file.file[f"{GROUP}/modes"].attrs["rows"] = [f"{name} [{unit}]" for name, unit in MODES.items()]
             self.file.file[f"{GROUP}/energies"].attrs["rows"] = list(ENERGIES)
         if self.full and state.step % self.full == 0:

@@ -30,7 +30,6 @@ from engine.domain.domain import Domain
 from engine.errors import InputError
 from engine.forces import Forces
 from engine.output.file import writing
-from integrators.gaussian.lattice import per_cm
 
 DEBYE = 4.803204712570263  # of one e·Å
 RIGID = 1.0  # cm⁻¹, below which a mode is a translation
@@ -117,11 +116,11 @@ class Modes:
 
 
 def squared(frequencies):
-    return np.sign(frequencies) * (frequencies / per_cm) ** 2
+    return np.sign(frequencies) * (frequencies / units.per_cm) ** 2
 
 
 def signed(omega2):
-    return np.sign(omega2) * np.sqrt(np.abs(omega2)) * per_cm
+    return np.sign(omega2) * np.sqrt(np.abs(omega2)) * units.per_cm
 
 
 def modes(atoms, potential, step=0.01, field=(0.0, 0.0, 0.0)) -> Modes:

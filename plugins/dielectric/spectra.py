@@ -32,7 +32,6 @@ from pydantic import Field, PositiveInt
 from engine import units
 from engine.errors import InputError
 from engine.forces import Forces
-from integrators.gaussian.lattice import per_cm
 from plugins.analysis.observer import PS, EvenObserver, Series, per_system
 from plugins.dielectric.conditions import refuse_displacement, warn
 
@@ -111,7 +110,7 @@ class Spectrum(EvenObserver):
 
 def wavenumbers(omega):
     """Of angular frequencies in 1/ps."""
-    return Series(omega * PS * per_cm, "1/cm")
+    return Series(omega * PS * units.per_cm, "1/cm")
 
 
 def in_phase(omega, S, interval):

@@ -14,7 +14,7 @@ from engine.config.quantities import InputFile, Length, Pressure, Temperature
 from engine.errors import InputError, PhysicsError
 from engine.stages import Stage
 from integrators.gaussian.ensemble import StateEnsemble
-from integrators.gaussian.lattice import Lattice, per_cm
+from integrators.gaussian.lattice import Lattice
 from integrators.gaussian.observables import momentum_flux
 from integrators.gaussian.sampling import correlated_normals
 from integrators.gaussian.state import Gaussian
@@ -141,7 +141,7 @@ class SCHA(Stage):
         D = c.matrix(lattice.force_constants)
         w2, e = np.linalg.eigh(D)
         if w2[0] <= 0:
-            D = (e * np.maximum(np.abs(w2), (SOFTEST / per_cm) ** 2)) @ e.T
+            D = (e * np.maximum(np.abs(w2), (SOFTEST / units.per_cm) ** 2)) @ e.T
         self.minimiser = Minimiser(
             lambda R, D: self._sample(simulation, R, D), np.zeros(c.size), D,
             symmetrise=self.group.reduced(c) if self.group else None, keep=self.keep, move_centroids=self.centroids,
@@ -222,7 +222,7 @@ class SCHA(Stage):
             H = stability(m.D, third, self.temperature)
             notes["free_energy_hessian"] = c.force_constants(H)
             w2 = np.linalg.eigvalsh(H)[:3]
-            lowest = np.sign(w2) * np.sqrt(np.abs(w2)) * per_cm
+            lowest = np.sign(w2) * np.sqrt(np.abs(w2)) * units.per_cm
             _say(simulation, "free-energy Hessian, lowest [1/cm]: " + ", ".join(f"{x:.2f}" for x in lowest))
         found = replace(
             self.lattice, positions=c.positions(m.R), force_constants=c.force_constants(m.D), temperature=float(self.temperature),

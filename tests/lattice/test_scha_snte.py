@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from snte import toy
 
-from integrators.gaussian.lattice import per_cm
+from engine import units
 from integrators.gaussian.sampling import correlated_normals
 from integrators.scha import ClosedForm, Minimiser, draw, stability
 from plugins.lattice.quantum_espresso import RYDBERG, read_dyn
@@ -20,7 +20,7 @@ def model(shared_data):
 
 
 def frequencies(D):
-    return np.sqrt(np.linalg.eigvalsh(D)) * per_cm
+    return np.sqrt(np.linalg.eigvalsh(D)) * units.per_cm
 
 
 def test_toy_force_field_is_the_published_one(model):
