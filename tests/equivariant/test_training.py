@@ -581,9 +581,9 @@ def test_hostile_input_ends_in_one_line(tmp_path, monkeypatch, capsys, how, says
     write("alloy.xyz", images, format="extxyz")
     key = how.split(" = ")[0]
     lines = {"data": "data = { files = ['alloy.xyz'] }", "split": "split = { by = 'frame' }", "shifts": "shifts = 'mean'",
-             "model": "model = { cutoff = 4.0, l_max = 1, layers = 1, channels = 4 }"}
+             "model": "model = { cutoff = 4.0, l_max = 1, layers = 1, channels = 4 }", "epochs": "epochs = 1"}
     text = "\n".join((lines | ({key: how} if "=" in how else {})).values())
-    (tmp_path / "train.toml").write_text(f"[run]\nthreads = 1\n[[stage]]\nkind = 'train'\nepochs = 1\n{text}\n")
+    (tmp_path / "train.toml").write_text(f"[run]\nthreads = 1\n[[stage]]\nkind = 'train'\n{text}\n")
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         main(["train", "train.toml", "-q"])
