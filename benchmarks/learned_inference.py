@@ -115,8 +115,12 @@ def main():
             print(f"{count} atoms, {edges} edges: {name}: {medians[name]:.2f} ms (min {1e3 * min(values):.2f}); "
                   f"ratio {medians[name] / medians['ours']:.2f}", flush=True)
         goal = "2" if folder.load(arguments.model)[0].architecture == "message-passing" else "20, wide 5"
-        kept.append({"what": f"forces, {arguments.keep}, {count} atoms", "ours": medians["ours"],
-                     "theirs": medians.get("theirs, compiled"), "goal": goal, "command": "learned_inference.py"})
+        for suffix, mine, beside, asked in (("", "ours", "theirs, compiled", goal),
+                                            (", our ahead-of-time torch", "ours, ahead-of-time torch", "theirs, compiled", "8"),
+                                            (", beside ours, eager", "ours", "ours, eager torch", "")):
+            if mine in medians and beside in medians:
+                kept.append({"what": f"forces, {arguments.keep}, {count} atoms{suffix}", "ours": medians[mine],
+                             "theirs": medians[beside], "goal": asked, "command": "learned_inference.py"})
     if arguments.keep:
         from benchmarks.learned_speed import keep
 
