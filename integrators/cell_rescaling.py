@@ -50,6 +50,8 @@ def noise(seed, step, systems):
 
 @dataclass
 class CellRescaling(Stateful):
+    """Stochastic cell rescaling (see above). time : of relaxation;  compressibility : 1/GPa;  every : steps"""
+
     pressure: PressureTensor
     time: Time = 1000.0
     compressibility: float = 0.01

@@ -81,18 +81,22 @@ def _loadable(group):
 def _of(group, kind, key="kind", extra=None):
     import dataclasses
 
+    from pydantic.json_schema import GenerateJsonSchema
+
     from engine import registry
     from engine.config.plugins import adapter
 
+    class Lenient(GenerateJsonSchema):
+        def handle_invalid_for_json_schema(self, schema, error_info):
+            return {}  # an array, or whatever else a plugin has that JSON cannot describe
+
     cls = registry.get(group, kind)
-    try:
-        table = adapter(cls).json_schema()
-    except Exception:  # a plugin may have fields that JSON cannot describe
-        names = [f.name for f in dataclasses.fields(cls)]
-        table = {"type": "object", "properties": {name: {} for name in names}}
-    table.setdefault("properties", {})
-    table["properties"] = {key: {"const": kind}, **table["properties"], **(extra or {})}
+    table = adapter(cls).json_schema(schema_generator=Lenient)
+    given = {f.name for f in dataclasses.fields(cls) if f.init}
+    own = {name: value for name, value in table.get("properties", {}).items() if name in given}
+    table["properties"] = {key: {"const": kind}, **own, **(extra or {})}
     table["required"] = [key, *table.get("required", [])]
     table["title"] = f"{group[:-1]} {kind}"
-    table["description"] = (cls.__doc__ or "").strip()
+    text = (cls.__doc__ or "").strip()
+    table["description"] = "" if text.startswith(f"{cls.__name__}(") else text  # what `dataclass` writes by itself
     return table

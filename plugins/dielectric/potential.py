@@ -35,8 +35,7 @@ def about(path) -> dict:
 
 @dataclass
 class Dielectric(Potential):
-    """model : the folder of a trained model;  backend : "kernel" (Numba), "torch" (slower; Born charges and polarizability of
-    the full form are derivatives there, differences in the kernel), or the best"""
+    """model : the folder of a trained model;  backend : "kernel" (Numba), "torch" (slower), or the best"""
 
     model: InputFile
     backend: Literal["auto", "kernel", "torch"] = "auto"

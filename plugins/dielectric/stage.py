@@ -38,7 +38,7 @@ class TrainDielectric(Stage):
     data : extended XYZ;  trajectories : how many frames each of the trajectories in them has, by default one;  test : part of
     each, its end, that is held out
     model : keys of ``plugins.equivariant.description.Description``; species and neighbors follow from the data
-    form : "quadratic" in the field (runs on a generated kernel), or "full";  field_scale : V/Å, of the full form's fields
+    form : "quadratic" in the field, or "full", all orders;  field_scale : V/Å, of the full form's fields
     folder : where model, learning curve and checkpoint go;  epochs, max_time : whichever ends first
     batch : frames in a step;  rate : the largest, falls along a cosine;  weights : of the labels in the loss, the
     others' as they are;  compile : the whole step, by torch

@@ -19,4 +19,5 @@ def test_the_reference_names_every_plugin_and_every_key():
             part = page.split(f"### `{name}`\n")
             wanted = [f"| `{f.name}` |" for f in dataclasses.fields(cls) if f.init]
             assert any(all(w in text.split("\n##")[0] for w in wanted) for text in part[1:]), name
+    assert "| `_" not in page and "| `device` | any |" not in page and " at 0x" not in page
     assert "| `temperature` | ramp, K |" in page and "| `seed` | whole number | `0` |" in page

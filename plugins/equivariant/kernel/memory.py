@@ -29,7 +29,8 @@ def compiler(dtype: str):
     named = {
         **dict.fromkeys(("w", "data", "harmonics", "slopes"), real[::1]), "table": i8[:, ::1],
         **dict.fromkeys(("positions", "forces", "field", "polarization"), f8[:, ::1]),
-        **dict.fromkeys(("virial", "atom_virial", "polarizability"), f8[:, :, ::1]),
+        **dict.fromkeys(("virial", "atom_virial", "polarizability", "born_charges"), f8[:, :, ::1]),
+        **dict.fromkeys(("along", "bend"), real[:, ::1]),
         **dict.fromkeys(("cutoffs", "scales", "atom_energy", "potential", "charges"), f8[::1]), "offsets": i8[::1],
         **dict.fromkeys(("species", "system", "indices"), i4[::1]),
         **dict.fromkeys(("add", "want_virial", "want_atoms", "only"), types.boolean),

@@ -41,12 +41,14 @@ def fold(p: Plan, arrays, data):
 
 
 def harmonics(field, l_max):
-    """(S, dimension) solid harmonics of fields (S, 3), and their derivatives (S, dimension, 3)."""
-    parts, slopes = [np.ones((len(field), 1))], [np.zeros((len(field), 1, 3))]
+    """(S, dimension) solid harmonics of fields (S, 3), their first (S, dimension, 3) and second derivatives (..., 3, 3)."""
+    s = len(field)
+    parts, slopes, bends = [np.ones((s, 1))], [np.zeros((s, 1, 3))], [np.zeros((s, 1, 3, 3))]
     for l in range(l_max):
+        bends.append(np.einsum("kia,sib->skab", lowering(l + 1), slopes[-1]))
         slopes.append(np.einsum("kia,si->ska", lowering(l + 1), parts[-1]))
         parts.append(np.einsum("kij,si,sj->sk", raising(l), parts[-1], field))
-    return np.concatenate(parts, 1), np.concatenate(slopes, 1)
+    return tuple(np.concatenate(x, 1) for x in (parts, slopes, bends))
 
 
 def functions(p: Plan) -> str:

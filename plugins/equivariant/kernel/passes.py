@@ -188,13 +188,14 @@ class Passes:
     def edges_back(self):
         """From the gradients of weights, operators and environments to those of the edge vectors."""
         p, d = self.plan, self.description
-        arguments = "".join(f", {self.environment(k)[0]}, {self.environment(k)[1]}, o_g_scalar{k}, {self.centre(f'V{k}_0')}, "
-                            f"{self.centre(f'gA{k}')}" for k in range(d.layers))
+        dots = "".join(f", o_g_scalar{k}, {self.centre(f'V{k}_0')}" for k in range(d.layers))
+        environments = "".join(f", {self.environment(k)[0]}, {self.environment(k)[1]}, {self.centre(f'gA{k}')}"
+                               for k in range(d.layers))
         self.say("for b in range(atoms):")
         if mixing.has_field(p):
             self.say(*(mixing.backward(p, k, self.centre(f"gA{k}")) for k in range(d.layers)))
         self.say(f"    edge_gradient(w, te, o_Y, o_J, o_n, first[b], first[b + 1], o_out0, {self.out0}, o_g_out0, "
-                 f"{self.out0}{arguments})", *(self.more.BACKWARD if self.more else []))
+                 f"{self.out0}{dots}{environments})", *(self.more.BACKWARD if self.more else []))
         back = "o_g_source0" if p.folded[0] else "o_scratch1"
         self.product("two_out_T", "o_g_out0", self.out0, back, self.embed, add=p.folded[0])
         for m in range(d.embedding_depth - 1, -1, -1):

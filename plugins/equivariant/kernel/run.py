@@ -53,21 +53,25 @@ class Kernel:
         self.shifts = np.asarray(arrays["shifts"], float)
         self.base_charges = np.asarray(arrays["latent.base"], float) if self.charged else None
         self.cutoffs = description.pair_cutoffs().ravel()
-        self.module = self._compiled()
-        self.forward = None
+        self.modules = {}
+        self._module("forces")  # compiled before the first step
         self.threads = threads
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.work: list[np.ndarray] = []
         self.partial: list[np.ndarray] = []
 
-    def _compiled(self, features=False):
-        registers = 32 if simd_types.register_bits() == 512 else 16
-        return compiled.load(f"# {_watched()}\n" + source.write(self.plan, registers, features), name="equivariant")
+    def _module(self, gives):
+        """The kernel that ``source.write`` tells of, compiled when it is first asked for."""
+        if gives not in self.modules:
+            registers = 32 if simd_types.register_bits() == 512 else 16
+            text = f"# {_watched()}\n" + source.write(self.plan, registers, gives)
+            self.modules[gives] = compiled.load(text, name="equivariant")
+        return self.modules[gives]
 
-    def _prepare(self, offsets, n_all):
+    def _prepare(self, offsets, n_all, copies=1):
         longest = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
         te = -(-(self.tile + longest + 32) // 32) * 32
-        size = source.workspace(self.plan, te)
+        size = source.workspace(self.plan, te, copies)
         if not self.work or len(self.work[0]) < size:
             self.work = [np.zeros(size, self.dtype) for _ in range(self.threads)]
         if self.threads > 1 and (not self.partial or len(self.partial[0]) < n_all):
@@ -83,13 +87,13 @@ class Kernel:
 
     def features(self, positions, species, system, offsets, indices):
         """(n, width) what each atom gives to the model's last linear map, times the scale of its species: ``last_layer``."""
-        self.forward = self.forward or self._compiled(features=True)
+        forward = self._module("features")
         n = len(offsets) - 1
         te, found = self._prepare(offsets, len(positions)), np.zeros((n, sum(self.plan.read)))
         none = np.zeros((1, 3, 3))
 
         def part(t, start, stop):
-            self.forward.run(start, stop, positions, species, system, offsets, indices, self.cutoffs, self.scales, self.data,
+            forward.run(start, stop, positions, species, system, offsets, indices, self.cutoffs, self.scales, self.data,
                              self.table, self.work[t], te, self.tile, found, self.scales, none, none, False, False)
 
         cuts = self._shares(offsets)
@@ -109,7 +113,7 @@ class Kernel:
         return cuts
 
     def __call__(self, positions, species, system, offsets, indices, forces, atom_energy, virial=None, atom_virial=None,
-                 field=None, axis=-1, polarization=None, polarizability=None, potential=None, charges=None):
+                 field=None, axis=-1, polarization=None, polarizability=None, born_charges=None, potential=None, charges=None):
         """Add to forces (n_all, 3), atom_energy (n,), virial (S, 3, 3), atom_virial (n_all, 3, 3).
 
         positions (n_all, 3) Å; species (n_all,) rows of the description's list; system (n_all,); offsets, indices: full
@@ -117,13 +121,16 @@ class Kernel:
 
         With a field (S, 3) V/Å: the enthalpy's, the virial's edges alone; also adds to polarization (S, 3) e·Å and to the
         upper triangle of polarizability (S, 3, 3) e·Å²/V. With axis = 0, 1, 2 forces receive −∂P_axis/∂R instead. Where the
-        field is mixed in, P alone is given, its derivative to the field in these units.
+        field is mixed in, P is the derivative to the field in its units, and so are the responses: with `born_charges`
+        (3, n_all, 3), [field axis, atom, displacement axis], these and the whole polarizability (3, S, 3) are added to.
 
         With latent charges: either `charges` (n,) receives what the network gives, and nothing else is found, or `potential`
         (n,) eV/e, ∂E/∂q of what they feel, goes into the gradient.
         """
         n = len(offsets) - 1
-        te = self._prepare(offsets, len(positions))
+        responses = self.mixes and born_charges is not None
+        te = self._prepare(offsets, len(positions), 4 if responses else 1)
+        module = self._module("responses" if responses else "forces")
         none = np.zeros((1, 3, 3))
         flags = virial is not None, atom_virial is not None
         sums = [none if x is None else x for x in (virial, atom_virial)]
@@ -132,17 +139,22 @@ class Kernel:
             spare = np.zeros(n)
             given = (spare if potential is None else potential, spare if charges is None else charges, charges is not None)
         if self.mixes:
-            given = [x.astype(self.dtype).ravel() for x in mixing.harmonics(field, self.description.l_max)]
+            harmonics, slopes, bends = (x.astype(self.dtype) for x in mixing.harmonics(field, self.description.l_max))
+            given = harmonics.ravel(), slopes.ravel()
             sums.append(np.zeros_like(field) if polarization is None else polarization)
+            if responses:
+                by_axis = [np.ascontiguousarray(np.moveaxis(x, -1, 0)).reshape(3, -1) for x in (slopes, bends)]
+                given = *by_axis, *given
+                sums += [np.zeros((3, len(field), 3)) if polarizability is None else polarizability, born_charges]
         if self.responds:
             given = field, axis
             sums += [np.zeros_like(field) if polarization is None else polarization,
                      np.zeros((len(field), 3, 3)) if polarizability is None else polarizability]
 
         def part(t, start, stop, f, virial, atom_virial, *response):
-            self.module.run(start, stop, positions, species, system, offsets, indices, self.cutoffs, self.scales,
-                            self.data, self.table, self.work[t], te, self.tile, f, atom_energy, virial, atom_virial, *flags,
-                            *given, *response)
+            module.run(start, stop, positions, species, system, offsets, indices, self.cutoffs, self.scales,
+                       self.data, self.table, self.work[t], te, self.tile, f, atom_energy, virial, atom_virial, *flags,
+                       *given, *response)
 
         cuts = self._shares(offsets)
         if len(cuts) == 2:

@@ -6,9 +6,10 @@ before the next begins, so that nothing of an edge leaves the cache. Everything 
 
 from __future__ import annotations
 
-from plugins.equivariant.kernel import geometry, matrices, mixing, tensors
+from plugins.equivariant.kernel import geometry, matrices, mixing, tangents, tensors
 from plugins.equivariant.kernel.passes import MORE, Passes
 from plugins.equivariant.kernel.plan import Plan
+from plugins.equivariant.kernel.tangents import Tangents
 
 CENTRES = 16  # at most so many in a tile
 
@@ -224,9 +225,9 @@ class Layout:
         self.size += count
 
 
-def workspace(p: Plan, te: int) -> int:
+def workspace(p: Plan, te: int, copies: int = 1) -> int:
     layout = Layout(p)
-    return layout.start * te + layout.size * CENTRES + p.lanes
+    return copies * (layout.start * te + layout.size * CENTRES) + p.lanes
 
 
 FEATURES = """        for b in range(atoms):
@@ -246,11 +247,12 @@ def _features(passes):
     return FEATURES.format(rows="\n".join(lines))
 
 
-def write(p: Plan, registers: int, features: bool = False) -> str:
+def write(p: Plan, registers: int, gives: str = "forces") -> str:
     """The module's text; ``run`` is its entry.
 
-    features : a kernel that goes forward only: the array in the place of forces is (n, Σ p.read), and receives for every
-        centre the sum over its edges of what the last linear map reads
+    gives : "forces", and what belongs to them; "features": it goes forward only, the array in the place of forces is
+        (n, Σ p.read) and receives for every centre the sum over its edges of what the last linear map reads; "responses":
+        Born charges and the polarizability too, of a model with a field in its environments
     """
     d, lanes, layout = p.description, p.lanes, Layout(p)
     text = [HEADER.format(real=f"np.{d.dtype}", dtype=d.dtype, lanes=lanes), "",
@@ -264,21 +266,26 @@ def write(p: Plan, registers: int, features: bool = False) -> str:
     if mixing.has_field(p):
         text.append(mixing.functions(p))
         more = mixing.ARGUMENTS
-    more = "" if features else more
+    if gives == "features":
+        more = ""
+    if gives == "responses":
+        text.append(tangents.functions(p))
+        more = tangents.ARGUMENTS.format(more)
     text += ["", "@compiled",
              "def run(start, stop, positions, species, system, offsets, indices, cutoffs, scales, data, table, w, te, target,",
              f"        forces, atom_energy, virial, atom_virial, want_virial, want_atoms{more}):",
              '    """Centres start … stop; adds to forces (n_all, 3), atom_energy (n,), virial (S, 3, 3) and atom_virial."""']
     text += [f"    o_{name} = {column} * te" for name, column in layout.columns.items()]
     text += [f"    o_{name} = {layout.start} * te + {offset}" for name, offset in layout.centre.items()]
+    text += [f"    block = {layout.start} * te + {layout.size * CENTRES}"]
     text += ["    neighbor = np.empty(te, np.int64)", f"    first = np.empty({CENTRES + 1}, np.int64)", "    i = start",
              FILL.format(centres=CENTRES, species=len(d.species), radial=p.vectors["radial"],
                          pair_size=d.bessel * p.buffers["two_h0"], lanes=lanes, columns=p.columns)]
-    passes = Passes(p, layout.size)
-    if features:
+    passes = (Tangents if gives == "responses" else Passes)(p, layout.size)
+    if gives == "features":
         passes.more = None
         passes.forward()
         return "\n".join(text + passes.lines) + "\n" + _features(passes)
     passes.forward()
     passes.backward()
-    return "\n".join(text + passes.lines) + "\n" + SCATTER
+    return "\n".join(text + passes.lines) + "\n" + (tangents.SCATTER if gives == "responses" else "") + SCATTER

@@ -17,15 +17,16 @@ def _dot(names, l_max):
             for l in range(l_max + 1)]
 
 
+def _harmonics(dim, indent):
+    return [f"{indent}y{i} = item(w, o_Y + {i} * te + e)" for i in range(1, dim)]
+
+
 def functions(l_max: int, layers: int, channels: int, lanes: int) -> str:
     dim, degree = (l_max + 1) ** 2, degrees(l_max)
     t: list[str] = []
 
     def add(*lines):
         t.extend(lines)
-
-    def harmonics(indent):
-        return [f"{indent}y{i} = item(w, o_Y + {i} * te + e)" for i in range(1, dim)]
 
     def weights(name, buffer, indent, row="e"):
         return [f"{indent}{name}{l} = load(w, {buffer} + {l * channels} + c, {lanes})" for l in range(l_max + 1)]
@@ -38,13 +39,13 @@ def functions(l_max: int, layers: int, channels: int, lanes: int) -> str:
     add("@compiled", "def gather_sum(w, te, o_Y, first, last, weight, ld, out):",
         '    """out_i = Σ_e w_l Y_i."""', blocks)
     add(*[f"        s{i} = ZERO()" for i in range(dim)], "        for e in range(first, last):")
-    add(*harmonics(" " * 12), "            row = weight + e * ld", *weights("v", "row", " " * 12))
+    add(*_harmonics(dim, " " * 12), "            row = weight + e * ld", *weights("v", "row", " " * 12))
     add(*[f"            s{i} = s{i} + " + (f"y{i} * v{degree[i]}" if i else "v0") for i in range(dim)])
     add(*[f"        store(w, out + {i * channels} + c, s{i})" for i in range(dim)], "")
 
     add("@compiled", "def edge_dot(w, te, o_Y, first, last, weight, ld, vector, out):",
         '    """out_e = Σ_i w_l Y_i n_i."""', blocks, *components("n", "vector", " " * 8))
-    add("        for e in range(first, last):", *harmonics(" " * 12), "            row = weight + e * ld",
+    add("        for e in range(first, last):", *_harmonics(dim, " " * 12), "            row = weight + e * ld",
         *weights("v", "row", " " * 12))
     add(f"            store(w, out + e * {channels} + c, "
         + " + ".join(f"v{l} * ({s})" for l, s in enumerate(_dot("n", l_max))) + ")", "")
@@ -52,7 +53,7 @@ def functions(l_max: int, layers: int, channels: int, lanes: int) -> str:
     add("@compiled", "def edge_dot_back(w, te, o_Y, first, last, weight, ld, scalar, out):",
         '    """out_i = Σ_e (∂E/∂s_e) w_l Y_i."""', blocks)
     add(*[f"        s{i} = ZERO()" for i in range(dim)], "        for e in range(first, last):")
-    add(*harmonics(" " * 12), f"            d = load(w, scalar + e * {channels} + c, {lanes})",
+    add(*_harmonics(dim, " " * 12), f"            d = load(w, scalar + e * {channels} + c, {lanes})",
         "            row = weight + e * ld", *weights("v", "row", " " * 12))
     add(*[f"            v{l} = v{l} * d" for l in range(l_max + 1)])
     add(*[f"            s{i} = s{i} + " + (f"y{i} * v{degree[i]}" if i else "v0") for i in range(dim)])
@@ -60,45 +61,49 @@ def functions(l_max: int, layers: int, channels: int, lanes: int) -> str:
 
     add("@compiled", "def gather_sum_back(w, te, o_Y, first, last, environment, out, ld):",
         '    """∂E/∂w_l = Σ_i Y_i ∂E/∂A_i."""', blocks, *components("n", "environment", " " * 8))
-    add("        for e in range(first, last):", *harmonics(" " * 12), "            row = out + e * ld")
+    add("        for e in range(first, last):", *_harmonics(dim, " " * 12), "            row = out + e * ld")
     add(*[f"            store(w, row + {l * channels} + c, {s})" for l, s in enumerate(_dot("n", l_max))], "")
 
-    add(*_edge_gradient(l_max, layers, channels, lanes, degree, harmonics, weights))
+    add(*edge_gradient(l_max, layers, layers, channels, lanes))
     add(*_operators(channels, lanes))
     return "\n".join(t)
 
 
-def _edge_gradient(l_max, layers, channels, lanes, degree, harmonics, weights):
-    """∂E/∂n (three numbers) and ∂E/∂w⁰ of each edge, from the centre's n_k and ∂E/∂A_k."""
-    dim = (l_max + 1) ** 2
-    arguments = "".join(f", o_e{k}, ld_e{k}, o_g{k}, n{k}, a{k}" for k in range(layers))
+def edge_gradient(l_max, dots, environments, channels, lanes, name="edge_gradient"):
+    """∂E/∂n (three numbers) and ∂E/∂w⁰ of each edge, from `dots` pairs (∂E/∂s, n) of scalars and vectors and as many pairs
+    (w, ∂E/∂A) of weights and environments as there are `environments`: Σ w⁰ ∂E/∂s n + Σ w ∂E/∂A."""
+    dim, degree = (l_max + 1) ** 2, degrees(l_max)
+    arguments = "".join(f", o_g{k}, n{k}" for k in range(dots)) + "".join(f", o_e{k}, ld_e{k}, a{k}" for k in range(environments))
     t = ["@compiled",
-         f"def edge_gradient(w, te, o_Y, o_J, o_n, first, last, o_u, ld_u, o_gu, ld_gu{arguments}):",
-         "    for e in range(first, last):", *harmonics(" " * 8)]
+         f"def {name}(w, te, o_Y, o_J, o_n, first, last, o_u, ld_u, o_gu, ld_gu{arguments}):",
+         "    for e in range(first, last):", *_harmonics(dim, " " * 8)]
     entries, kept = gradient_entries(l_max), stored(l_max)
     t += [f"        j{k}_{axis} = item(w, o_J + {kept.index((k, axis))} * te + e)" for k, axis in kept]
     t += ["        gx = ZERO()", "        gy = ZERO()", "        gz = ZERO()"]
     t += [f"        for c in range(0, {channels}, {lanes}):"]
     pad = " " * 12
-    t += [f"{pad}row = o_u + e * ld_u", *weights("u", "row", pad)]
-    for k in range(layers):
-        t += [f"{pad}d{k} = load(w, o_g{k} + e * {channels} + c, {lanes})"]
-        t += [f"{pad}row = o_e{k} + e * ld_e{k}", *weights(f"v{k}_", "row", pad)]
+
+    def weights(name, buffer):
+        return [f"{pad}{name}{l} = load(w, {buffer} + {l * channels} + c, {lanes})" for l in range(l_max + 1)]
+
+    t += [f"{pad}row = o_u + e * ld_u", *weights("u", "row")]
+    t += [f"{pad}d{k} = load(w, o_g{k} + e * {channels} + c, {lanes})" for k in range(dots)]
+    for k in range(environments):
+        t += [f"{pad}row = o_e{k} + e * ld_e{k}", *weights(f"v{k}_", "row")]
     for i in range(dim):
-        dots = " + ".join(f"d{k} * load(w, n{k} + {i * channels} + c, {lanes})" for k in range(layers))
-        t.append(f"{pad}m{i} = {dots}")
+        t.append(f"{pad}m{i} = " + " + ".join(f"d{k} * load(w, n{k} + {i * channels} + c, {lanes})" for k in range(dots)))
     t.append(f"{pad}row = o_gu + e * ld_gu")
     t += [f"{pad}store(w, row + {l * channels} + c, {s})" for l, s in enumerate(_dot("m", l_max))]
     for i in range(1, dim):
         l = degree[i]
-        rest = " + ".join(f"v{k}_{l} * load(w, a{k} + {i * channels} + c, {lanes})" for k in range(layers))
+        rest = " + ".join(f"v{k}_{l} * load(w, a{k} + {i * channels} + c, {lanes})" for k in range(environments))
         t.append(f"{pad}m{i} = u{l} * m{i} + {rest}")
-    for axis, name in enumerate("xyz"):
+    for axis, letter in enumerate("xyz"):
         terms = [f"{constant!r} * m{i}" if constant is not None else f"j{i}_{axis} * m{i}"
                  for i, a, constant in entries if a == axis]
         if terms:
-            t.append(f"{pad}g{name} = g{name} + " + " + ".join(terms))
-    t += [f"        w[o_n + {axis} * te + e] = hsum(g{name})" for axis, name in enumerate("xyz")]
+            t.append(f"{pad}g{letter} = g{letter} + " + " + ".join(terms))
+    t += [f"        w[o_n + {axis} * te + e] = hsum(g{letter})" for axis, letter in enumerate("xyz")]
     return t + [""]
 
 
