@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -15,6 +15,16 @@ STYLE = {
 }
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")  # told apart by everyone
 COLUMN = 3.4  # inches, the width of a column of print
+
+
+class Panel(NamedTuple):
+    """rows : {label: y};  errors : {label: half the height of the band around it}, of the rows that have one"""
+
+    title: str
+    x_label: str
+    x: object
+    rows: dict
+    errors: dict
 
 
 def plot(
@@ -64,7 +74,7 @@ def figures(output, save=None, only=None):
 
 
 def read(output, only=None):
-    """{figure: [(title of the panel, x label, x, {row label: y}), ...]} of an output file."""
+    """{figure: [Panel, ...]} of an output file."""
     import h5py
 
     from engine.errors import InputError, nearest
@@ -106,28 +116,28 @@ def _thermo(group):
             continue
         y = column[()]
         rows = {"": y} if y.ndim == 1 else {f"system {k}": y[:, k] for k in range(y.shape[1])}
-        panels.append((_label(name, column.attrs.get("unit")), _label(x_name, group[x_name].attrs.get("unit")), x, rows))
+        panels.append(Panel(_label(name, column.attrs.get("unit")), _label(x_name, group[x_name].attrs.get("unit")), x, rows, {}))
     return panels
 
 
 def _observer(group):
-    """A panel for each dataset that has an axis, a row for each of its labels (and systems)."""
+    """A panel for each dataset that has an axis, a row for each of its labels (and systems); NAME_error is a band around NAME."""
     panels = []
     for name, data in sorted(group.items(), key=lambda item: item[1].attrs.get("place", 0)):
         axis = data.attrs.get("axis", "")
-        if not axis:
+        if not axis or data.shape[-1] < 2 or name.removesuffix("_error") in set(group) - {name}:
             continue
-        x, y, labels = group[axis][()], data[()], [str(s) for s in data.attrs["labels"]] or [""]
-        if y.shape[-1] < 2:
-            continue
-        x = x if x.ndim == 1 else x[0]
-        rows = y.reshape(-1, len(labels), y.shape[-1])
-        several = len(rows) > 1
-        table = {
-            " ".join(filter(None, (label, f"system {s}" if several else ""))): rows[s, k]
-            for s in range(len(rows)) for k, label in enumerate(labels)
-        }
-        panels.append((_label(name, data.attrs.get("unit")), _label(axis, group[axis].attrs.get("unit")), x, table))
+        x, labels = group[axis][()], [str(s) for s in data.attrs["labels"]] or [""]
+
+        def table(values, labels=labels):
+            systems = values.reshape(-1, len(labels), values.shape[-1])
+            said = [f"system {s}" if len(systems) > 1 else "" for s in range(len(systems))]
+            return {f"{label} {mark}".strip(): y for mark, of in zip(said, systems) for label, y in zip(labels, of)}
+
+        error = group.get(f"{name}_error")
+        errors = {} if error is None or error.shape != data.shape else table(error[()])
+        panels.append(Panel(_label(name, data.attrs.get("unit")), _label(axis, group[axis].attrs.get("unit")),
+                            x if x.ndim == 1 else x[0], table(data[()]), errors))
     return panels
 
 
@@ -135,14 +145,16 @@ def _figure(panels):
     """Panels under one another where they share the x axis, each as wide as a column of print."""
     from matplotlib import pyplot
 
-    shared = len({(label, len(x)) for _, label, x, _ in panels}) == 1
+    shared = len({(panel.x_label, len(panel.x)) for panel in panels}) == 1
     figure, axes = pyplot.subplots(
         len(panels), 1, figsize=(COLUMN, 0.5 + (1.15 if shared and len(panels) > 2 else 1.9) * len(panels)), sharex=shared,
         squeeze=False, layout="constrained",
     )
-    for axis, (title, x_label, x, rows) in zip(axes[:, 0], panels, strict=True):
+    for axis, (title, x_label, x, rows, errors) in zip(axes[:, 0], panels, strict=True):
         for label, y in rows.items():
-            axis.plot(x, y, label=label or None)
+            (line,) = axis.plot(x, y, label=label or None)
+            if label in errors:
+                axis.fill_between(x, y - errors[label], y + errors[label], color=line.get_color(), alpha=0.25, linewidth=0)
         axis.set_ylabel(title)
         axis.margins(x=0)
         axis.ticklabel_format(axis="y", useOffset=False)

@@ -170,6 +170,25 @@ def test_plot_draws_thermo_and_observers(folder, capsys):
     assert {p.name for p in folder.glob("*.svg")} == {"all.thermo.svg", "all.rdf.svg", "all.vacf.svg"}
 
 
+def test_an_error_is_a_band_around_its_series(tmp_path):
+    from engine.cli import plot
+
+    x, y, e = np.linspace(0, 1, 5), np.ones((1, 2, 5)), np.full((1, 2, 5), 0.1)
+    with h5py.File(tmp_path / "run.h5md", "w") as file:
+        group = file.create_group("observers/infrared")
+        group["frequency"] = x
+        for name, values in (("absorption", y), ("absorption_error", e), ("phase_error", y)):  # the last: of nothing
+            group[name] = values
+            group[name].attrs.update(axis="frequency", labels=["x", "y"])
+    panels = plot.read(tmp_path / "run.h5md")["infrared"]
+    assert [panel.title for panel in panels] == ["absorption", "phase error"]
+    assert set(panels[0].errors) == set(panels[0].rows) == {"x", "y"} and not panels[1].errors
+    assert np.array_equal(panels[0].errors["y"], e[0, 1])
+    axis = plot._figure(panels).axes[0]
+    (low, high) = (f(axis.collections[0].get_paths()[0].vertices[:, 1]) for f in (min, max))
+    assert (low, high) == pytest.approx((0.9, 1.1))
+
+
 @pytest.mark.parametrize("arguments, word", [
     (["run.h5md"], "run.h5md"), (["input.toml"], "input.toml"), (["empty.h5"], "neither"),
     (["empty.h5", "-o", "figure.docx"], "docx"), (["some.h5", "--only", "rfd"], "did you mean 'rdf'"),
