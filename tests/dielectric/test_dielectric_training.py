@@ -25,6 +25,7 @@ from integrators.langevin import Langevin  # noqa: E402
 from integrators.nve import NVE  # noqa: E402
 from plugins.dielectric import frames as frames_  # noqa: E402
 from plugins.dielectric import training  # noqa: E402
+from plugins.dielectric.kernel_runner import KernelRunner  # noqa: E402
 from plugins.dielectric.potential import Dielectric  # noqa: E402
 from plugins.equivariant.description import Description  # noqa: E402
 from potentials.dielectric_bonds import Bond, PolarizableBonds  # noqa: E402
@@ -376,10 +377,10 @@ class TestContract(PotentialContract):
 
 @pytest.mark.parametrize("form", ["quadratic", "full"])
 @pytest.mark.parametrize("shape", [
-    dict(readout_depth=0), dict(readout_depth=1), dict(layers=1, latent_depth=0, embedding_depth=0),
-    dict(layers=3, l_max=1, parity=True, latent_depth=2, embedding_depth=2, readout_depth=2)], ids=lambda x: str(len(x)))
+    dict(readout_depth=0), dict(layers=1, latent_depth=0, embedding_depth=0),
+    dict(layers=3, l_max=1, parity=True, latent_depth=2, embedding_depth=2, readout_depth=2)], ids=["bare", "shallow", "deep"])
 def test_kernel_gives_what_torch_gives(frames, tmp_path, shape, form):
-    """Enthalpies, forces, virial, P, Born charges and polarizability, species scaled differently."""
+    """Enthalpies, forces, virial, P, Born charges and polarizability; two systems, two threads, species scaled differently."""
     description = Description(**{**SMALL, "l_max": 2, "layers": 2, **shape})
     model = training.new_model(frames, description, form, field_scale=0.3)
     model.scales[:] = torch.tensor([1.3, 0.6])
@@ -390,12 +391,14 @@ def test_kernel_gives_what_torch_gives(frames, tmp_path, shape, form):
     atoms.set_cell(atoms.cell[:] @ (np.eye(3) + [[0.02, 0.06, 0], [0, 0.01, -0.04], [0.02, 0, 0]]), True)
     found = {}
     for backend in ("kernel", "torch"):
-        state, potential = state_from_atoms(atoms), Dielectric(str(tmp_path), backend=backend)
+        state, potential = state_from_atoms([atoms, salt(8)]), Dielectric(str(tmp_path), backend=backend)
         potential.bind(state.species_names)
+        if backend == "kernel":
+            potential._runner = KernelRunner(None, description, potential.arrays, 2, form, 0.3)
         forces = Forces(state, Domain(state, SMALL["cutoff"], 0.4, sort=False), {"model": potential})
-        forces.inputs.field = np.array([[0.1, -0.2, 0.15]])
+        forces.inputs.field = np.array([[0.1, -0.2, 0.15], [-0.05, 0.1, 0.3]])
         out = forces(NEEDS)
-        found[backend] = {name: np.array(getattr(out, name))[: len(atoms)] for name in NEEDS}
+        found[backend] = {name: np.array(getattr(out, name))[: 2 * len(atoms)] for name in NEEDS}
     for name, value in found["torch"].items():
         assert np.allclose(found["kernel"][name], value, rtol=0, atol=1e-11 * np.abs(value).max()), name
         assert np.abs(value).max() > 1e-3

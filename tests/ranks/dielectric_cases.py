@@ -32,8 +32,9 @@ def in_a_pulse(comm, model, fixes):
         s.conserved(), s.electric.deposited(s), s.quantity("polarization")[0], s.electric.inside(s.state)[0]])), needs={"energy"})
     sim.run(STEPS)
     assert sim.domain.rebuilds > 2
-    arrays = {"forces": sim.quantity("forces"), "positions": state.unwrapped()}
-    return {**ordered(comm, state, arrays), "record": np.array(record), "owned": np.array(comm.gather(state.n))}
+    arrays = {name: sim.quantity(name) for name in ("forces", "born_charges")} | {"positions": state.unwrapped()}
+    return {**ordered(comm, state, arrays), "polarizability": sim.quantity("polarizability"), "record": np.array(record),
+            "owned": np.array(comm.gather(state.n))}
 
 
 def everything(comm, models):

@@ -35,7 +35,7 @@ def found(tmp_path_factory):
 def test_as_on_one_rank(found, form, fixes):
     alone, together = (side[f"{form}, {fixes}"] for side in found)
     assert (together["owned"] > 0).all() and len(together["owned"]) == 2
-    for name in ("forces", "positions", "record"):
+    for name in ("forces", "born_charges", "polarizability", "positions", "record"):
         assert np.abs(together[name] - alone[name]).max() < 1e-8 * max(np.abs(alone[name]).max(), 1.0), name
     deposited, polarization = alone["record"][:, 1], alone["record"][:, 2:5]
     assert np.ptp(polarization, axis=0).min() > 1e-4 and np.ptp(deposited) > 1e-5 and np.abs(alone["forces"]).max() > 0.01
