@@ -25,6 +25,11 @@ def shown(path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
+def one_line(error) -> str:
+    """What an exception says, which may be nothing, behind its kind."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 def nearest(word: str, allowed) -> str:
     """` (did you mean 'x'?)` for the closest of `allowed`, or an empty string."""
     import difflib

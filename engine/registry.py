@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 
-from engine.errors import InputError, nearest
+from engine.errors import InputError, nearest, one_line
 
 KINDS = ("potentials", "integrators", "barostats", "fields", "updaters", "hooks", "stages", "references", "commands", "forecasts")
 
@@ -63,7 +63,7 @@ def get(kind: str, name: str):
     try:
         return points[name].load()
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = one_line(error)
         raise InputError(f"{singular} '{name}' ({points[name].value}) could not be loaded: {reason}") from error
 
 
@@ -79,5 +79,5 @@ def listing():
                 point.load()
                 out.append((entry, None))
             except Exception as error:
-                out.append((entry, f"{type(error).__name__}: {error}".splitlines()[0]))
+                out.append((entry, one_line(error)))
     return out

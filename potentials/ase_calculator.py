@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.build import COLUMNS, atoms_from_state
 from engine.contracts import Capabilities, Potential
-from engine.errors import InputError, PhysicsError
+from engine.errors import InputError, PhysicsError, one_line
 
 OURS = {"energy": "energy", "forces": "forces", "stress": "virial", "energies": "atom_energy"}
 
@@ -50,7 +50,7 @@ class ASE(Potential):
         try:
             return maker(**self.parameters)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = one_line(error)
             raise InputError(f"{self.label}: {self.calculator} cannot be made from {self.parameters}: {reason}") from error
 
     def capabilities(self):
@@ -85,7 +85,7 @@ class ASE(Potential):
         except InputError as error:
             return error
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = one_line(error)
             return PhysicsError(f"step {atoms.step}: {self.label} ({type(calculator).__name__}) failed: {reason}")
         results = {name: np.array(values) if name in ("energy", "virial") else np.concatenate(values)
                    for name, values in found.items()}

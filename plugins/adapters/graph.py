@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.contracts import Capabilities, Potential
-from engine.errors import InputError, nearest
+from engine.errors import InputError, nearest, one_line
 
 PROVIDES = frozenset({"energy", "forces", "virial"})
 
@@ -76,7 +76,7 @@ class GraphModel(Potential):
         except InputError:
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = one_line(error)
             raise InputError(f"{self.label}: {getattr(self, 'model', '')} could not be loaded: {reason}") from error
 
     def bind(self, species_names):

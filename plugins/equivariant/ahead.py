@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.errors import InputError
+from engine.errors import InputError, one_line
 from engine.kernels.compiled import cache_folder
 from engine.output.file import writing
 from plugins.equivariant import folder as folders
@@ -262,5 +262,5 @@ def load_packages(folder, d: Description, arrays) -> dict:
         try:
             out[name] = torch._inductor.aoti_load_package(str(folder / f"{name}.pt2"))
         except (RuntimeError, OSError, ValueError) as error:
-            raise InputError(f"{folder / name}.pt2 cannot be loaded ({str(error).splitlines()[0]}); compile it again") from None
+            raise InputError(f"{folder / name}.pt2 cannot be loaded ({one_line(error)}); compile it again") from None
     return out

@@ -54,19 +54,24 @@ def convert(
 def compile(
     folder: Annotated[str, typer.Argument(help="a trained model")],
     output: Annotated[str, typer.Option("--output", help="write the package there instead of into the cache")] = "",
-    threads: Annotated[int, typer.Option("--threads", help="threads that the native code is made for")] = 1,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="threads that native code is made for, by default those "
+                                                "of a run of one process; 1 for ranks of one core each")] = None,
     force: Annotated[bool, typer.Option("--force", help="replace the package that is there")] = False,
 ):
     """Compile a model for this machine: the Numba kernel of a local model, and torch's native code."""
-    import torch
-
-    from plugins.equivariant import ahead
+    from engine.errors import InputError
+    from engine.parallel import Serial, share_cores
     from plugins.equivariant import folder as folders
 
     d, arrays = folders.load(folder)
     if d.architecture != "local" or output:
-        torch.set_num_threads(threads)
-        print(f"{folder}: {ahead.compile_folder(folder, output or None, print, force)}")
+        try:
+            from plugins.equivariant import ahead
+        except ImportError:
+            raise InputError("native code is made by torch: pip install engine-md[learned]") from None
+        threads = share_cores(Serial(), threads)
+        made = ahead.compile_folder(folder, output or None, print, force)
+        print(f"{folder}: {made}, for {threads} thread{'s' if threads > 1 else ''}")
     if d.architecture == "local":
         from plugins.equivariant.kernel.run import Kernel
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from engine.errors import InputError
 from plugins.equivariant import description as descriptions
-from plugins.equivariant.message_passing import SILU_GAIN, TANH_GAIN, irreps_of_layers
+from plugins.equivariant.irreps import SILU_GAIN, TANH_GAIN, irreps_of_layers
 
 TARGETS = "NequIPGNNModel", "PresetNequIPGNNModel", "FullNequIPGNNModel"
 

@@ -23,24 +23,12 @@ from torch import nn
 from plugins.equivariant.angular import wigner_3j
 from plugins.equivariant.blocks import Latent, Linear, Network, bessel, degrees, envelope, harmonics
 from plugins.equivariant.description import Description
+from plugins.equivariant.irreps import SILU_GAIN, TANH_GAIN, irreps_of_layers
 from plugins.equivariant.pieces import cut, join
-
-SILU_GAIN, TANH_GAIN = 1.6765, 1.5925  # 1/√<f(x)²> for a normal x
 
 
 def dims(irreps):
     return [2 * l + 1 for l, _ in irreps]
-
-
-def irreps_of_layers(l_max, parity, layers):
-    """Irreps (l, parity) of the features before, between and after the layers; scalars first."""
-    allowed = [(l, p) for l in range(l_max + 1) for p in ((1, -1) if parity else ((-1) ** l,))]
-    out = [[(0, 1)]]
-    for k in range(layers):
-        wanted = [(0, 1)] if k == layers - 1 else allowed
-        out.append([x for x in wanted if any(p * (-1) ** l2 == x[1] and abs(l - l2) <= x[0] <= l + l2
-                                             for l, p in out[-1] for l2 in range(l_max + 1))])
-    return out
 
 
 class Interaction(nn.Module):

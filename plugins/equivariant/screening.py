@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import EngineError, InputError
+from engine.errors import EngineError, InputError, one_line
 from engine.output.file import writing
 
 ATOMS = 20000  # in one batch
@@ -23,7 +23,7 @@ def _read(files):
         try:
             images = ase.io.read(path, index=":")
         except Exception as error:
-            raise InputError(f"relax: {path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})") from None
+            raise InputError(f"relax: {path} cannot be read ({one_line(error)})") from None
         if not images:
             raise InputError(f"relax: {path} holds no structures")
         out += [(f"{path}:{k}", atoms) for k, atoms in enumerate(images)]
@@ -114,11 +114,16 @@ def _batch(structures, potential, force, cell, steps):
     images = sim.atoms(forces=False)
     images = images if isinstance(images, list) else [images]
     total = sim.potential_energy()
+    virial = sim.quantity("virial") if cell else None
     forces, state = sim.forces.total("forces"), sim.state
     order, out = np.argsort(state.tags[:state.n]), []
-    for s, ((name, _), atoms) in enumerate(zip(structures, images, strict=True)):
+    for s, ((name, given), found) in enumerate(zip(structures, images, strict=True)):
         mine = order[state.system[:state.n][order] == s]
-        atoms.calc = SinglePointCalculator(atoms, energy=float(total[s]), forces=forces[mine])
+        atoms = given.copy()  # with its constraints, tags and whatever else it carries
+        atoms.set_cell(np.where(given.cell.any(1)[:, None], found.cell[:], 0.0))
+        atoms.set_positions(found.positions, apply_constraint=False)
+        more = {} if cell is None else {"stress": -virial[s] / atoms.get_volume()}
+        atoms.calc = SinglePointCalculator(atoms, energy=float(total[s]), forces=forces[mine], **more)
         done = left[s] < force and (cell is None or stress[s] < sim.integrator.stress)
         atoms.info.update(source=name, converged=bool(done))
         out.append((atoms, f"{name}: {len(atoms)} atoms, {total[s]:.6f} eV, largest force {left[s]:.2g} eV/Å, "

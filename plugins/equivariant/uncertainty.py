@@ -76,6 +76,9 @@ class Uncertainty(Observer):
         known = [p.known.get(self.quantity, np.nan) for p in simulation.potentials.values() if hasattr(p, "known")]
         self.known = max((k for k in known if k > 0), default=np.nan)
         self.limit = self.warn or (STRANGE * self.known if self.known > 0 else np.inf)
+        if self.frames and min(self.limit, self.stop or np.inf) == np.inf:
+            raise InputError(f"hook '{self.label}': these models do not say how uncertain they are of {of} in frames that they "
+                             f"were tested on, so that nothing would go into {self.frames}; say warn = .. ({self.unit})")
         if not hasattr(self, "table"):
             self.table = np.zeros((0, 2 + 2 * simulation.state.n_systems))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import InputError
+from engine.errors import InputError, one_line
 from integrators.gaussian.lattice import Lattice
 
 
@@ -20,7 +20,7 @@ def read_phonopy(path):
         beside = {key: str(folder / name) for key, name in names.items() if (folder / name).exists()}
         phonon = phonopy.load(path, log_level=0, **beside)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = one_line(error)
         raise InputError(f"{path}: phonopy cannot load it ({reason})") from error
     if phonon.force_constants is None:
         raise InputError(f"{path}: no force constants, nor forces to make them from")

@@ -29,7 +29,7 @@ class CoulombPME(ParticleMesh):
         return atoms.charges
 
     def _choose(self, atoms):
-        background.tell(self.label, atoms.comm, atoms.sum_by_system(atoms.charges[: atoms.n]))
+        background.tell(self.label, atoms.comm, atoms.sum_by_system(self.sources(atoms)[: atoms.n]))
         super()._choose(atoms)
 
     def pairs(self, alpha):

@@ -1,5 +1,6 @@
 """Latent charges: derivatives through network and mesh, 1/r, what training finds, one rank and two, refusals."""
 
+import warnings
 from copy import deepcopy
 from types import SimpleNamespace
 
@@ -275,6 +276,18 @@ def test_segments_that_are_compiled_are_those_of_the_model(tmp_path, architectur
     a, b = (testing.evaluate(p, box(), NEEDS) for p in (plain, other))
     assert np.allclose(a.energy, b.energy, atol=1e-12) and np.allclose(a.forces, b.forces, atol=1e-11)
     assert set(ahead.examples(model)) == set(ahead.functions(model))
+
+
+def test_the_net_charge_that_counts_is_theirs(tmp_path):
+    """Initial charges of the structure are not what is summed."""
+    atoms = box()
+    atoms.set_initial_charges([1.0] + [0.0] * (len(atoms) - 1))
+    for neutral in (True, False):
+        save(tmp_path, neutral=neutral)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            testing.evaluate(Equivariant(str(tmp_path)), atoms, {"energy"})
+        assert any("net charge" in str(w.message) for w in said) != neutral
 
 
 def test_what_latent_charges_cannot_do_is_said(tmp_path):

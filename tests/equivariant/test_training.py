@@ -23,6 +23,7 @@ from plugins.equivariant.data import baseline, checks, frames, splits, store
 from plugins.equivariant.training import batches
 from plugins.equivariant.training.batches import BatchSize
 from plugins.equivariant.training.loop import Optimizer, Trainer
+from plugins.equivariant.training.processes import Processes
 from plugins.equivariant.training.stage import Train
 from plugins.equivariant.training.step import losses
 
@@ -230,7 +231,7 @@ def test_scales_are_one_or_of_each_species():
 def test_scales_reach_the_model(file, tmp_path, architecture):
     from plugins.equivariant.training.processes import Processes
 
-    model = dict(cutoff=4.0, l_max=1, layers=1, channels=4, features=8, architecture=architecture, species=["Au", "Cu", "Ni"])
+    model = dict(cutoff=4.0, l_max=1, layers=1, channels=4, architecture=architecture, species=["Au", "Cu", "Ni"])
     found = []
     for scales in ("one", "species", {"Au": 1.0, "Cu": 2.0, "Ni": 3.0}):
         it, said = stage(file, tmp_path / "m", model=model, shifts="mean", scales=scales), []
@@ -251,8 +252,14 @@ def test_splits_keep_units_whole_and_do_not_overlap(file):
         assert sorted(np.concatenate(list(parts.values()))) == list(range(len(found)))
     blocks = splits.split(found, splits.Split("block", block=4))
     assert all(set(rows // 4 * 4) <= set(rows) for rows in blocks.values())
-    with pytest.raises(InputError, match="key = 'phase' is not in every frame"):
-        splits.split(found, splits.Split("group", key="phase"))
+    for by, key in (("group", "phase"), ("temperature", "phase"), ("temperature", None)):
+        with pytest.raises(InputError, match=f"split by {by}: key = '{key or 'temperature'}' is not in every frame"):
+            splits.split(found, splits.Split(by, key=key))
+    for k, f in enumerate(found):
+        f.info["temperature"] = 300 + 100 * (k % 8)  # eight frames, five times
+    parts = splits.split(found, splits.Split("temperature", 0.2, 0.2))
+    groups = [{int(k) % 8 for k in rows} for rows in parts.values()]
+    assert all(groups) and sum(map(len, groups)) == len(set.union(*groups)) == 8
 
 
 def test_order_does_not_depend_on_ranks_and_weights_add_up(file):
@@ -348,7 +355,7 @@ def test_training_learns_and_resume_gives_the_same_bits(file, tmp_path):
     errors = stage(file, tmp_path / "whole", epochs=6).train(quiet=True)
     losses = [row["loss"] for row in history(tmp_path / "whole")]
     assert losses[-1] < 0.5 * losses[0]
-    assert "forces Cu" in (tmp_path / "whole/report.txt").read_text() and (tmp_path / "whole/parity.png").exists() is False
+    assert "forces Cu" in (tmp_path / "whole/report.txt").read_text() and (tmp_path / "whole/parity.png").exists()
     stage(file, tmp_path / "parts", epochs=6, max_time="0:00:00").train(quiet=True)  # stops within the first epoch
     stage(file, tmp_path / "parts", epochs=6).train(quiet=True, resume=True)
     stage(file, tmp_path / "again", epochs=6).train(quiet=True)
@@ -452,7 +459,8 @@ def test_a_training_that_has_ended_does_not_go_on(file, tmp_path):
 @pytest.mark.parametrize("what, change", [
     ("seed", dict(seed=1)), ("loss", dict(loss=batches.Loss(1.0, 2.0, 1.0))), ("batch", dict(batch=BatchSize(2))),
     ("optimizer", dict(optimizer=Optimizer(rate=0.02, warmup=2))), ("split", dict(split=splits.Split("frame", 0.5, 0.0))),
-    ("frames", dict(data="other"))])
+    ("frames", dict(data="other")), ("model", dict(model={**MODEL, "cutoff": 4.2})),
+    ("model", dict(shifts={"Cu": -3.0, "Au": 0.0})), ("model", dict(scales="species"))])
 def test_a_training_goes_on_with_what_it_began_with(file, tmp_path, what, change):
     stage(file, tmp_path / "m", epochs=1).train(quiet=True)
     if what == "frames":
@@ -462,6 +470,33 @@ def test_a_training_goes_on_with_what_it_began_with(file, tmp_path, what, change
         change = dict(data=frames.Source([str(tmp_path / "other.xyz")]))
     with pytest.raises(InputError, match=f"another {what}.*--force"):
         stage(file, tmp_path / "m", epochs=2, **change).train(quiet=True, resume=True)
+
+
+def test_a_compiler_that_says_nothing_is_a_reason_as_well(file, tmp_path, monkeypatch):
+    def fails(*given, **named):
+        raise AssertionError
+    monkeypatch.setattr(torch, "compile", fails)
+    trainer, _ = stage(file, tmp_path / "m", compile=True).prepare(Processes(), lambda line: None)
+    trainer.step(trainer.parameters, trainer.labels.batch(trainer.order(0)[0], trainer.shape))
+    assert trainer.step.note == "eager, as it could not be compiled (AssertionError: )"
+
+
+def test_a_core_that_is_given_leaves_the_others_to_the_data(file, tmp_path):
+    """Written in either order."""
+    found = {}
+    for name, cores in (("data", {}), ("one", {"Au-Cu": 1.5})):
+        it = stage(file, tmp_path / name, model={**MODEL, "species": ["Cu", "Au"], "zbl": True, "cores": cores})
+        found[name] = it.prepare(Processes(), lambda line: None)[1].description.cores
+    assert found["one"] == {**{k: v for k, v in found["data"].items() if k not in ("Au-Cu", "Cu-Au")}, "Au-Cu": 1.5}
+    assert len(found["one"]) == 3
+
+
+def test_keys_that_would_do_nothing(file, tmp_path):
+    with pytest.raises(InputError, match="features, readout_depth would do nothing: message passing has"):
+        stage(file, tmp_path / "m", model=dict(architecture="message-passing", features=64, readout_depth=2)).train(quiet=True)
+    stage(file, tmp_path / "m", epochs=1).train(quiet=True)
+    with pytest.raises(InputError, match="scales are those of start"):
+        stage(file, tmp_path / "n", start=str(tmp_path / "m"), model={}, scales="species").train(quiet=True)
 
 
 def test_labels_that_the_loss_asks_for(file, tmp_path, capsys):

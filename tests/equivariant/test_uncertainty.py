@@ -141,6 +141,14 @@ def run(potential, hooks, steps=6, systems=1, **more):
     return sim
 
 
+def test_frames_are_asked_for_where_no_limit_is_known(tmp_path):
+    for name in "ab":
+        save(tmp_path / name, **SMALL)
+    committee = Committee([str(tmp_path / name) for name in "ab"])
+    with pytest.raises(InputError, match=r"nothing would go into x.xyz; say warn = .. \(eV/Å\)"):
+        run(committee, [Uncertainty(every=2, frames="x.xyz")])
+
+
 def test_a_run_says_which_atom_its_model_does_not_know(tmp_path, capsys):
     doubtful(tmp_path / "m")
     hook = Uncertainty(every=2, warn=1e-6, frames=str(tmp_path / "strange.xyz"), apart=4)

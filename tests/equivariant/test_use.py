@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from ase.constraints import FixAtoms
 from ase.io import read, write
 from test_kernel import SMALL, box, save
 from test_training import MODEL, labelled
@@ -16,7 +17,7 @@ from engine.cli import main
 from engine.errors import InputError
 from engine.simulation import Simulation
 from integrators.nve import NVE
-from plugins.equivariant import ahead, convert, folder, screening, track
+from plugins.equivariant import ahead, convert, folder, screening, torch_runner, track
 from plugins.equivariant.description import Description
 from plugins.equivariant.models import build
 from plugins.equivariant.potential import Equivariant
@@ -102,6 +103,29 @@ def test_many_structures_relax_together(tmp_path):
     assert any(after.info["converged"] for after in out)
     with pytest.raises(InputError, match="--overwrite"):
         list(relax_files([str(tmp_path / "in.xyz")], str(tmp_path / "model"), str(tmp_path / "out.xyz")))
+
+
+def test_a_relaxed_structure_is_what_it_was_elsewhere(tmp_path):
+    """Its constraints, its tags and what is written beside it; open directions stay open; its stress where the cell moves."""
+    save(tmp_path / "model", **{**SMALL, "zbl": True})
+    whole, slab = box(12, seed=1), box(12, seed=2)
+    slab.pbc[2] = False
+    slab.cell[2] = 0
+    slab.set_constraint(FixAtoms([0, 3]))
+    for k, atoms in enumerate((whole, slab)):
+        atoms.info["id"] = f"mp-{k}"
+        atoms.set_tags(range(12))
+    model = str(tmp_path / "model")
+    write(tmp_path / "in.traj", [slab])
+    list(relax_files([str(tmp_path / "in.traj")], model, str(tmp_path / "slab.xyz"), 0.05, None, 30))
+    found = read(tmp_path / "slab.xyz")
+    assert found.info["id"] == "mp-1" and list(found.get_tags()) == list(range(12)) and not found.cell[2].any()
+    assert list(found.constraints[0].index) == [0, 3] and np.allclose(found.positions[[0, 3]], slab.positions[[0, 3]])
+    write(tmp_path / "whole.traj", [whole])
+    list(relax_files([str(tmp_path / "whole.traj")], model, str(tmp_path / "whole.xyz"), 0.05, "flexible", 3))
+    after = read(tmp_path / "whole.xyz")
+    now = testing.evaluate(Equivariant(model), after, {"virial"})
+    assert np.allclose(after.get_stress(voigt=False), -now.virial[0] / after.get_volume(), atol=1e-5)
 
 
 def test_structures_that_fail_are_named_and_the_others_relax(tmp_path, monkeypatch, capsys):
@@ -298,9 +322,11 @@ def test_packages_from_outside_need_trust_and_the_right_machine(tmp_path):
         ahead.load_packages(tmp_path / "package", d, arrays)
 
 
+@pytest.mark.parametrize("tile", [5, 24])
 @pytest.mark.parametrize("architecture", ["local", "message-passing"])
-def test_segments_that_are_compiled_are_those_of_the_model(tmp_path, architecture):
-    """What is compiled ahead of time, run uncompiled through the path that compiled code takes."""
+def test_segments_that_are_compiled_are_those_of_the_model(tmp_path, monkeypatch, architecture, tile):
+    """What is compiled ahead of time, run uncompiled through the path that compiled code takes, in one tile and in several."""
+    monkeypatch.setattr(torch_runner, "TILE", tile)
     settings = {k: v for k, v in SMALL.items() if k not in ("channels", "features")}
     model = build(Description(architecture=architecture, l_max=1, layers=2, channels=4, features=8, **settings))
     folder.save(tmp_path, model.description, folder.from_model(model))
@@ -308,7 +334,8 @@ def test_segments_that_are_compiled_are_those_of_the_model(tmp_path, architectur
     plain, other = Equivariant(str(tmp_path), backend="torch"), Equivariant(str(tmp_path), backend="torch")
     packages = ahead.functions(model.requires_grad_(False))
     other._runner = TorchRunner(model, packages=packages)
-    for atoms in (box(), Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.1]])):
+    alone = Atoms("OHOHH", [[20.0 * k, 0, 0] for k in range(5)])
+    for atoms in (box(), Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.1]]), alone):
         a, b = (testing.evaluate(p, atoms, needs if atoms.pbc.all() else {"energy", "forces"}) for p in (plain, other))
         assert np.allclose(a.energy, b.energy, atol=1e-12) and np.allclose(a.forces, b.forces, atol=1e-11)
 

@@ -20,12 +20,12 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass
 class Split:
-    """by : "frame", "block" (runs of `block` consecutive frames), "composition", or "group" (frames with the same value
-    of `key`, such as a temperature or a label); validation, test : fractions of the frames; seed : of the shuffle;
-    train : at most so many frames to train on
+    """by : "frame", "block" (runs of `block` consecutive frames), "composition", "temperature" or "group" (frames with the
+    same value of `key`, something that is written beside them; of "temperature" that is its name, unless `key` gives another);
+    validation, test : fractions of the frames; seed : of the shuffle; train : at most so many frames to train on
     """
 
-    by: Literal["frame", "block", "composition", "group"] = "block"
+    by: Literal["frame", "block", "composition", "temperature", "group"] = "block"
     validation: Share = 0.1
     test: Share = 0.1
     block: PositiveInt = 10
@@ -47,12 +47,12 @@ def split(frames: Sequence[Frame], how: Split) -> dict[str, np.ndarray]:
         known: dict[str, str] = {}  # one string for each composition, however many frames have it
         unit = [known.setdefault(key, key) for key in ("".join(sorted(f.symbols)) for f in frames)]
     else:
-        unit = []
+        unit, key = [], how.key or ("temperature" if how.by == "temperature" else None)
         for f in frames:
-            if how.key not in f.info:
+            if key not in f.info:
                 have = ", ".join(sorted({k for f in frames for k in f.info}))
-                raise InputError(f"split by group: key = {how.key!r} is not in every frame; they have: {have or 'nothing'}")
-            unit.append(str(f.info[how.key]))
+                raise InputError(f"split by {how.by}: key = {key!r} is not in every frame; they have: {have or 'nothing'}")
+            unit.append(str(f.info[key]))
     names = sorted(set(unit), key=str)
     order = np.random.Generator(np.random.Philox(how.seed)).permutation(len(names))
     members = {name: [] for name in names}

@@ -52,12 +52,13 @@ class Trainer:
     """Fits `model` to the frames of `labels`; `rows` are the rows of each part.
 
     epochs : at most;  seconds : by `clock`, at most;  patience : epochs without a better validation before it stops
-    losses : what is minimised (``step.losses``, or a pair's)
+    losses : what is minimised (``step.losses``, or a pair's);  identity : of the model, apart from its numbers
     """
 
     def __init__(self, model, labels, rows, how: Optimizer, batch: batches.BatchSize, epochs, folder, processes, *,
                  seconds=None, patience=None, seed=0, compiled=True, save_every=300.0, say=print, losses=losses,
-                 clock=time.perf_counter):
+                 clock=time.perf_counter, identity=""):
+        self.identity = identity
         self.model, self.labels, self.rows, self.how = model, labels, rows, how
         self.epochs, self.folder, self.processes = epochs, Path(folder), processes
         self.seconds, self.patience, self.seed, self.save_every, self.say = seconds, patience, seed, save_every, say
@@ -202,8 +203,13 @@ class Trainer:
     def given(self):
         """All that decides what comes next and is not in the state."""
         rows = json.dumps({part: np.asarray(rows).tolist() for part, rows in self.rows.items()})
-        return {"frames": shards.digest(self.labels.frames), "split": hashlib.sha256(rows.encode()).hexdigest()[:16],
-                "loss": asdict(self.labels.loss), "batch": asdict(self.batch), "optimizer": asdict(self.how), "seed": self.seed}
+        numbers = hashlib.sha256(self.identity.encode())  # shifts and scales, too
+        for name, x in self.model.named_buffers():
+            numbers.update(name.encode() + x.numpy().tobytes())
+        return {"frames": shards.digest(self.labels.frames),
+                "split": hashlib.sha256(rows.encode()).hexdigest()[:16],
+                "loss": asdict(self.labels.loss), "batch": asdict(self.batch), "optimizer": asdict(self.how), "seed": self.seed,
+                "model": numbers.hexdigest()[:16]}  # last, for its shifts come from the others
 
     def resume(self):
         """Go on from the checkpoint in the folder."""

@@ -134,6 +134,9 @@ class Together:
         each = np.array([found.rmse(f"forces {name}") for name in d.species])  # NaN where no frame has it
         return torch.tensor(baseline.by_species(one, each, np.isfinite(each)))
 
+    def identity(self):
+        return f"{self.small.identity()} {self.description.identity()} {self.model.weight}"
+
     def errors(self, trainer):
         """{"small test": Errors, ...} of the small model by itself, with the weights of the pair's best epoch."""
         evaluation = Evaluation(self.model, trainer.names, trainer.evaluation.stress, self.model.small_losses)

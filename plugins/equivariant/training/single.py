@@ -15,6 +15,8 @@ from plugins.equivariant.models import build
 from plugins.equivariant.training.distill import relabel
 from plugins.equivariant.training.step import losses
 
+UNUSED = {"features", "embedding_depth", "embedding_width", "readout_depth"}  # by message passing
+
 
 def describe(stage, found, species=None):
     """The description: species from the frames, average neighbours from their graphs, where the stage gives none."""
@@ -23,8 +25,14 @@ def describe(stage, found, species=None):
         odd = [k for k, v in stage.model.items() if k != "dtype" and getattr(d, k, None) != v]
         if odd:
             raise InputError(f"train: model.{odd[0]} differs from that of start = {stage.start}; leave it out")
+        if stage.scales != "one":
+            raise InputError(f"train: scales are those of start = {stage.start}; leave them out")
         return dataclasses.replace(d, dtype=stage.model.get("dtype", d.dtype))
     table = dict(stage.model)
+    idle = sorted(set(table) & UNUSED) if table.get("architecture") == "message-passing" else []
+    if idle:
+        raise InputError(f"train.model: {', '.join(idle)} would do nothing: message passing has `channels` of every irrep, and "
+                         "networks of latent_width and readout_width")
     table.setdefault("species", species or sorted({s for f in found for s in f.symbols}))
     d = descriptions.from_dict(table, "train.model")
     if "neighbors" not in table:
@@ -36,7 +44,9 @@ def without_core(found, d):
     """Frames less the nuclear core that stands under the model, if it has one."""
     if not d.zbl:
         return found
-    d.cores = d.cores or core.closest(store.GraphStore(found, d.species, d.cutoff), d)
+    given = {frozenset(pair.split("-")) for pair in d.cores}
+    found_in = core.closest(store.GraphStore(found, d.species, d.cutoff), d)
+    d.cores |= {pair: radius for pair, radius in found_in.items() if frozenset(pair.split("-")) not in given}
     return shards.keep(core.subtract(found, d))
 
 
@@ -61,6 +71,9 @@ class Single:
             self.model.shifts[:] = torch.tensor(baseline.shifts(training(), d.species, stage.shifts))
             self.model.scales[:] = torch.tensor(baseline.scales(training(), d.species, stage.scales))
         self.shifts, self.notes = self.model.shifts, distilled(stage)
+
+    def identity(self):
+        return self.description.identity()
 
     def errors(self, trainer):
         return {}

@@ -131,8 +131,8 @@ class Train(Stage):
             watch.restore()
         notes = [f"stopped: {reason}", f"training step: {trainer.step.note}", f"best epoch: {trainer.state['best_epoch']}",
                  f"processes: {processes.size}", f"seconds: {trainer.state['seconds']:.1f}"]
-        errors = {part: trainer.errors(part, trainer.best_weights, part == "test")
-                  for part in ("train", "validation", "test") if len(rows[part])} | subject.errors(trainer)
+        parts = [part for part in ("train", "validation", "test") if len(rows[part])]
+        errors = {part: trainer.errors(part, trainer.best_weights, part == parts[-1]) for part in parts} | subject.errors(trainer)
         if processes.first:
             with torch.no_grad():
                 for p, best in zip(trainer.parameters, trainer.best_weights):
@@ -162,7 +162,8 @@ class Train(Stage):
             say(line)
         trainer = Trainer(subject.model, labels, rows, self.optimizer, self.batch, self.epochs, self.folder, processes,
                           seconds=seconds(self.max_time) if self.max_time else None, patience=self.patience, seed=self.seed,
-                          compiled=self.compile, save_every=self.checkpoint, say=say, losses=subject.losses, **more)
+                          compiled=self.compile, save_every=self.checkpoint, say=say, losses=subject.losses,
+                          identity=subject.identity(), **more)
         unseen = [name for name, count in zip(d.species, graphs.counts[rows["train"]].sum(0)) if not count]
         if unseen:
             say(f"warning: no frame to train on has {', '.join(unseen)}: what the model says of them is not learned")

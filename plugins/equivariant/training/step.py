@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch.func import grad_and_value
 
+from engine.errors import one_line
 from plugins.equivariant.derivatives import evaluate
 from plugins.equivariant.packing import room_for
 from plugins.equivariant.training.products import by_onednn
@@ -85,7 +86,7 @@ class Step:
             candidate(parameters, *batch)
             self._compiled, self.note = candidate, "compiled"
         except Exception as error:  # no compiler, or a graph that this torch cannot compile: slower, but the same
-            self.note = f"eager, as it could not be compiled ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+            self.note = f"eager, as it could not be compiled ({one_line(error)})"
 
 
 class Evaluation:
