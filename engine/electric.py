@@ -97,9 +97,16 @@ class Electric(Stateful):
         if self.initial is None:
             self.initial = np.zeros(state.n_systems) if simulation.started else self.offset(simulation)
 
+    def exchange(self, target):
+        """Systems have changed places in pairs: the cell in which a field began goes with them."""
+        self.begins = [began and (began[0], began[1][target]) for began in self.begins]
+        if self.solutions is not None:
+            self.solutions = self.solutions[:, target]
+
     def _check(self, simulation):
         """Refuse fields that no potential takes, or not of this kind, or not in this cell."""
-        if not any("field" in p.capabilities().takes for p in simulation.potentials.values()):
+        acting = {name for level in simulation.forces.levels for name, weight in level.items() if weight}
+        if not any("field" in simulation.potentials[name].capabilities().takes for name in acting):
             raise InputError("there is a [[field]], but no potential takes one; add one that has charges or a polarization")
         if self.graded:
             self._check_gradient(simulation)

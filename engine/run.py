@@ -131,7 +131,8 @@ class Run:
     def companions(self):
         """Files that the run writes, whether they exist or not."""
         trajectory = self.base.with_name(checkpoint.trajectory(self.base))
-        return [*{self.base, trajectory}, self.base.with_suffix(".thermo.txt"), *checkpoint.paths(self.base)]
+        of_stages = [Path(file) for stage in self.stages for file in stage.files()]
+        return [*{self.base, trajectory}, self.base.with_suffix(".thermo.txt"), *checkpoint.paths(self.base), *of_stages]
 
     def refuse_to_overwrite(self):
         for path in self.companions():

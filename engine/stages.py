@@ -26,6 +26,10 @@ class Stage(Stateful):
     def prepare(self, simulation):
         pass
 
+    def files(self):
+        """Paths that it writes beside the run's own; what is there already is replaced with --force only."""
+        return ()
+
     def proceed(self, simulation):
         raise TypeError(f"{type(self).__name__} does nothing")
 

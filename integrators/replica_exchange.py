@@ -58,6 +58,8 @@ class ReplicaExchange(Updater):
         state.velocities[:] *= np.sqrt(T[target] / T)[system][:, None]
         state.set("system", target[system])
         state.cells, state.origin = state.cells[target], state.origin[target]
+        if simulation.electric is not None:
+            simulation.electric.exchange(target)
         self.walkers = self.walkers[target]
         simulation.domain.invalidate()
         return simulation.kinetic_energy() + E[target] - before

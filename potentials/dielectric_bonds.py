@@ -138,6 +138,9 @@ class PolarizableBonds(Potential):
             for first, second, sign in ((a, b, 1.0), (b, a, -1.0)):
                 self._table[first, second] = (sign * bond.charge, bond.parallel, bond.perpendicular, bond.fourth,
                                               bond.length, bond.decay, 1.0)
+        if not self._table.any():
+            raise InputError(f"bonds: none of {', '.join(bond.pair for bond in self.bonds) or 'no pairs'} is among the species "
+                             f"{', '.join(species_names)}")
 
     def capabilities(self):
         return Capabilities(

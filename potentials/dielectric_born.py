@@ -11,13 +11,14 @@ of the moment: the rows of h are unit vectors there, normal to the periodic ones
 | equation | name here |
 |---|---|
 | Z*, e, [field axis, displacement axis] | ``born_charges`` by species (a number or 3 × 3), or the file's ``born_charge`` |
-| ζ | per-atom attribute ``lattice_charge`` |
-| s | per-atom attribute ``site`` |
+| ζ | per-atom attribute ``lattice_charge_..`` |
+| s | per-atom attribute ``site_..``, both named after what they are made of: several such potentials have their own |
 | h | ``frames`` |
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,9 +30,6 @@ from engine.contracts import Capabilities, Potential
 from engine.errors import InputError
 from engine.state import Attribute
 from potentials.dielectric import RESPONSES, field_of, sum_here
-
-SITE = Attribute("site", np.float64, (3,))
-LATTICE_CHARGE = Attribute("lattice_charge", np.float64, (3, 3))
 
 
 def frames(cells, periodic):
@@ -56,6 +54,9 @@ class FixedBornCharges(Potential):
 
     def bind(self, species_names):
         self._tensors = None
+        mark = hashlib.sha256(repr((self.born_charges, str(self.file), self.neutral)).encode()).hexdigest()[:8]
+        self._site = Attribute(f"site_{mark}", np.float64, (3,))
+        self._charge = Attribute(f"lattice_charge_{mark}", np.float64, (3, 3))
         if self.born_charges:
             missing = [s for s in species_names if s not in self.born_charges]
             if missing:
@@ -98,10 +99,10 @@ class FixedBornCharges(Potential):
             tensors = tensors - mean[atoms.system[:n]]
         if not atoms.comm.any(bool(tensors.any())):
             raise InputError("born-charges: all charges are zero" + ", once their mean is taken away" * self.neutral)
-        atoms.declare(SITE)
-        atoms.declare(LATTICE_CHARGE)
-        atoms.set("site", sites)
-        atoms.set("lattice_charge", np.einsum("nia,nij,nbj->nab", np.linalg.inv(cells), tensors, cells))
+        atoms.declare(self._site)
+        atoms.declare(self._charge)
+        atoms.set(self._site.name, sites)
+        atoms.set(self._charge.name, np.einsum("nia,nij,nbj->nab", np.linalg.inv(cells), tensors, cells))
 
     def _reference(self, atoms):
         import ase.io
@@ -127,19 +128,20 @@ class FixedBornCharges(Potential):
         return values.reshape(-1, 3, 3).astype(float)
 
     def compute(self, atoms, neighbors, halo, inputs, needs, out):
-        if "site" not in atoms.table:
+        if self._site.name not in atoms.table:
             self._settle(atoms)
+        site, lattice_charge = getattr(atoms, self._site.name), getattr(atoms, self._charge.name)
         n, system = atoms.n, atoms.system[: atoms.n]
         E, cells = field_of(atoms, inputs), frames(atoms.cells, atoms.periodic)
         if atoms.n_systems == 1:
             h = cells[0]
-            charges = np.einsum("ai,nab,jb->nij", h, atoms.lattice_charge, np.linalg.inv(h), optimize=True)
+            charges = np.einsum("ai,nab,jb->nij", h, lattice_charge, np.linalg.inv(h), optimize=True)
         else:
             h = cells[system]
-            charges = np.einsum("nai,nab,njb->nij", h, atoms.lattice_charge, np.linalg.inv(h), optimize=True)
+            charges = np.einsum("nai,nab,njb->nij", h, lattice_charge, np.linalg.inv(h), optimize=True)
         out.forces[:n] += np.einsum("ni,nij->nj", E[system], charges)
         if needs & {"energy", "polarization"}:
-            u = atoms.unwrapped() - np.einsum("na,naj->nj", atoms.site, cells[system])
+            u = atoms.unwrapped() - np.einsum("na,naj->nj", site, cells[system])
             P = sum_here(atoms, np.einsum("nij,nj->ni", charges, u))
             if "energy" in needs:
                 out.energy -= (P * E).sum(1)

@@ -221,4 +221,4 @@ class ForceConstants(Potential):
         Z = self.born.transpose(1, 0, 2).reshape(3, -1)
         u0 = self.displacements(reference[None], cell[None]).ravel()
         L = np.einsum("sna,ab->snb", to_cartesian.T.reshape(-1, len(self.symbols), 3), np.linalg.inv(F))
-        return Z @ u0, Z @ L.reshape(-1, 3 * len(self.symbols)).T
+        return F.T @ (Z @ u0), F.T @ (Z @ L.reshape(-1, 3 * len(self.symbols)).T)  # P that `compute` has

@@ -1,10 +1,11 @@
-"""``engine plot run.h5md``: figures of the thermo table and of everything that observers have written."""
+"""``engine plot run.h5md``: figures of the thermo table and of what observers have written, and their numbers in lines."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import numpy as np
 import typer
 
 STYLE = {
@@ -15,6 +16,7 @@ STYLE = {
 }
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")  # told apart by everyone
 COLUMN = 3.4  # inches, the width of a column of print
+MOST = 36  # numbers in a line
 
 
 class Panel(NamedTuple):
@@ -32,11 +34,12 @@ def plot(
     save: Annotated[str | None, typer.Option("--save", "-o", help="figure file; the ending says the format")] = None,
     only: Annotated[list[str] | None, typer.Option(help="'thermo' or the name of an observer; may be repeated")] = None,
 ):
-    """Draw the thermo table and the observers of a run, one page each in a PDF."""
+    """Draw the thermo table and the observers of a run, one page each in a PDF; print what is a number."""
     from engine.output.screen import console
 
-    for path in figures(output, save, only or None):
-        console.print(f"wrote {path}", markup=False)
+    paths = figures(output, save, only or None)
+    for line in [*numbers(output, only), *(f"wrote {path}" for path in paths)]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def figures(output, save=None, only=None):
@@ -57,6 +60,8 @@ def figures(output, save=None, only=None):
     with matplotlib.rc_context({**STYLE, "axes.prop_cycle": matplotlib.cycler(color=COLOURS)}):
         made = {name: _figure(panels) for name, panels in read(output, only).items()}
         try:
+            if not made:  # what was asked for are numbers
+                return []
             if save.suffix == ".pdf":
                 with PdfPages(save) as pages:
                     for figure in made.values():
@@ -73,30 +78,56 @@ def figures(output, save=None, only=None):
                 pyplot.close(figure)
 
 
-def read(output, only=None):
-    """{figure: [Panel, ...]} of an output file."""
+def _open(output):
     import h5py
 
-    from engine.errors import InputError, nearest
+    from engine.errors import InputError
 
     try:
-        file = h5py.File(output, "r")
+        return h5py.File(output, "r")
     except OSError as error:
         raise InputError(f"{output} is not a readable output file ({str(error).splitlines()[0]})") from None
-    with file:
+
+
+def numbers(output, only=None):
+    """Lines of what observers have found that hangs on nothing: value ± error, row by row (of each system) for a tensor."""
+    lines = []
+    with _open(output) as file:
+        for name, group in file.get("observers", {}).items():
+            axes = {data.attrs.get("axis", "") for data in group.values()}
+            for key, data in sorted(group.items(), key=lambda item: item[1].attrs.get("place", 0)):
+                if data.attrs.get("axis", "") or key in axes or key.removesuffix("_error") in set(group) - {key} \
+                        or only and name not in only or data.size > MOST:
+                    continue
+                error = group.get(f"{key}_error")
+                values, errors = data[()], np.full(data.shape, np.nan) if error is None else error[()]
+                rows = zip(np.atleast_2d(values), np.atleast_2d(errors))
+                said = "; ".join(", ".join(_number(v, e) for v, e in zip(row, bars)) for row, bars in rows) \
+                    if values.ndim < 3 else "; ".join(_number(v, e) for v, e in zip(values.ravel(), errors.ravel()))
+                lines.append(f"{name}: {_label(key, data.attrs.get('unit'))} {said}")
+    return lines
+
+
+def _number(value, error):
+    return f"{value:.5g}" + (f" ± {error:.2g}" if np.isfinite(error) else "")
+
+
+def read(output, only=None):
+    """{figure: [Panel, ...]} of an output file."""
+    from engine.errors import InputError, nearest
+
+    with _open(output) as file:
         found = {}
         if "thermo" in file:
             found["thermo"] = _thermo(file["thermo"])
         for name, group in file.get("observers", {}).items():
             found[name] = _observer(group)
-    found = {name: panels for name, panels in found.items() if panels}
+    if not any(found.values()):
+        raise InputError(f"{output} has neither a thermo table nor observers to draw")
     for name in only or ():
         if name not in found:
-            known = ", ".join(found) or "nothing"
-            raise InputError(f"{output} has nothing called '{name}'{nearest(name, found)}; it has: {known}")
-    if not found:
-        raise InputError(f"{output} has neither a thermo table nor observers to draw")
-    return {name: panels for name, panels in found.items() if not only or name in only}
+            raise InputError(f"{output} has nothing called '{name}'{nearest(name, found)}; it has: {', '.join(found)}")
+    return {name: panels for name, panels in found.items() if panels and (not only or name in only)}
 
 
 def _label(name, unit):

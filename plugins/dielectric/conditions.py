@@ -6,11 +6,22 @@ from engine.errors import InputError
 from engine.output.screen import console
 
 
-def changing(hook, simulation):
-    """The fields that change in time and act in a stage that the hook looks at."""
+def watched(hook, simulation):
+    """The fields that act in a stage that the hook looks at."""
     fields = simulation.electric.fields if simulation.electric is not None else ()
-    meet = lambda field: None in (hook.stages, field.stages) or set(hook.stages) & set(field.stages)
-    return [field for field in fields if not field.steady and meet(field)]
+    return [field for field in fields if None in (hook.stages, field.stages) or set(hook.stages) & set(field.stages)]
+
+
+def changing(hook, simulation):
+    """Those of them that change in time."""
+    return [field for field in watched(hook, simulation) if not field.steady]
+
+
+def refuse_driven(hook, simulation, constant=True):
+    """Fluctuations are those of a system that no field drives: none that changes, and none at all unless `constant` may."""
+    if changing(hook, simulation) if constant else watched(hook, simulation):
+        allowed = "fields are constant or absent" if constant else "there are no fields"
+        raise InputError(f"hook '{hook.label}': what a field drives is no fluctuation; give the `stages` in which {allowed}")
 
 
 def refuse_displacement(hook, simulation):

@@ -104,17 +104,19 @@ class Hysteresis(Observer):
         loops, out = self.full(), {}
         if not len(loops):
             return out
+        error = lambda x: x.std(0, ddof=1) / np.sqrt(len(x)) if len(x) > 1 else np.full(x.shape[1:], np.nan)
         if self.itinerant:
             middle = 0.5 * (loops[..., 1].max(-1) + loops[..., 1].min(-1))
             loops[..., 1] -= middle[..., None]
             out["middle"] = Series(per_system(middle.mean(0)), "µC/cm²")
+            out["middle_error"] = Series(per_system(error(middle)), "µC/cm²")
         E, P = np.moveaxis(loops.mean(0), -1, 0)
         coercive = np.array([[crossing(l[:, 1], l[:, 0]) for l in loop] for loop in loops])
         remanent = np.array([[crossing(l[:, 0], l[:, 1]) for l in loop] for loop in loops])
-        error = lambda x: x.std(0, ddof=1) / np.sqrt(len(x)) if len(x) > 1 else np.full(x.shape[1], np.nan)
         return {
             "field": Series(per_system(E), "MV/cm"),
             "polarization": Series(per_system(P), "µC/cm²", "field"),
+            "polarization_error": Series(per_system(error(loops[..., 1])), "µC/cm²", "field"),
             "coercive_field": Series(per_system(coercive.mean(0)), "MV/cm"),
             "coercive_field_error": Series(per_system(error(coercive)), "MV/cm"),
             "remanence": Series(per_system(remanent.mean(0)), "µC/cm²"),

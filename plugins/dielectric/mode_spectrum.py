@@ -9,6 +9,7 @@ leaves more in some than in others. Modes that are mixed by symmetry or heat hav
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -33,6 +34,16 @@ class ModeSpectrum(Spectrum):
 
     def start(self, simulation):
         super().start(simulation)
+        later = self.stages and min(self.stages) > simulation.stage and not Path(self.modes).exists()
+        if not later:  # else a stage of this run is to write it
+            self._load(simulation)
+
+    def observe(self, simulation):
+        if not hasattr(self, "weights"):
+            self._load(simulation)
+        super().observe(simulation)
+
+    def _load(self, simulation):
         found = Modes.load(self.modes)
         self._compare(simulation, found)
         count = len(found.frequencies)

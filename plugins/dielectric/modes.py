@@ -111,6 +111,8 @@ class Modes:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return cls(**{field.name: file[field.name] for field in fields(cls)})
+        except FileNotFoundError:
+            raise InputError(f"modes = {path} does not exist; a stage of kind = \"modes\" writes it") from None
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise InputError(f"modes = {path} is not a file of modes that this version wrote ({error})") from None
 
@@ -123,19 +125,25 @@ def signed(omega2):
     return np.sign(omega2) * np.sqrt(np.abs(omega2)) * units.per_cm
 
 
-def modes(atoms, potential, step=0.01, field=(0.0, 0.0, 0.0)) -> Modes:
-    """Modes of ASE Atoms in a potential (or {name: potential}) with Born charges, relaxed in `field`, V/Å; `step` in Å."""
+def require_charges(forces):
+    if "born_charges" not in forces.provides:
+        raise InputError("modes: no potential in use has Born charges, so that no light sees its vibrations; "
+                         "fixed-charges, born-charges, polarizable-bonds and dielectric have")
+
+
+def modes(atoms, potential, step=0.01, field=(0.0, 0.0, 0.0), exclusions=()) -> Modes:
+    """Modes of ASE Atoms in a potential (or {name: potential}) with Born charges, relaxed in `field`, V/Å; `step` in Å;
+    exclusions : (m, 2) rows of pairs that do not act on each other."""
     potentials = potential if isinstance(potential, dict) else {"potential": potential}
     state = state_from_atoms(atoms)
+    state.exclusions = np.array(exclusions, np.int64).reshape(-1, 2)
     for one in potentials.values():
         one.bind(state.species_names)
     cutoff = max(one.capabilities().cutoff for one in potentials.values())
     forces = Forces(state, Domain(state, cutoff, 2.5 * step + 0.1, sort=False), potentials)
     forces.inputs.field = np.array([field], float)
     responses = frozenset({"born_charges", "polarizability"}) & forces.provides
-    if "born_charges" not in responses:
-        raise InputError("modes: no potential in use has Born charges, so that no light sees its vibrations; "
-                         "fixed-charges, born-charges, polarizable-bonds and dielectric have")
+    require_charges(forces)
     n, bare = state.n, responses - {"born_charges"}
     start = forces(responses)
     Z = start.born_charges[:n].copy()

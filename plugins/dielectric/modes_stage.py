@@ -21,7 +21,7 @@ from pydantic import PositiveFloat
 from engine.errors import InputError
 from engine.stages import Stage
 from integrators.nve import NVE
-from plugins.dielectric.modes import modes
+from plugins.dielectric.modes import modes, require_charges
 
 REST = 0.05  # eV/Å, the largest force of atoms that may be called relaxed
 
@@ -42,12 +42,18 @@ class ModesStage(Stage):
         if not 0 < np.linalg.norm(self.direction) < np.inf:
             raise InputError(f"modes: direction = {list(self.direction)} must be three numbers that are not all zero")
 
+    def files(self):
+        return [self.file]
+
     def prepare(self, simulation):
         simulation.set_levels()
         simulation.set_integrator(NVE(timestep=1.0))  # which takes no step
         electric = simulation.electric
         if simulation.state.n_systems > 1 or not simulation.state.periodic.all():
             raise InputError("modes: this stage takes one system, periodic in all directions")
+        require_charges(simulation.forces)
+        if simulation.state.constrained:
+            raise InputError("modes: this stage moves all atoms, and some are fixed; take their constraints out of the structure")
         if electric is not None and electric.displacement:
             raise InputError("modes: a displacement is prescribed; modes at a fixed field have the LO shift as well")
 
@@ -59,7 +65,7 @@ class ModesStage(Stage):
         field = np.zeros(3) if simulation.electric is None else simulation.electric.inside(simulation.state)[0]
         atoms = simulation.atoms()
         if atoms is not None:
-            found = modes(atoms, simulation.potentials, self.step, field)
+            found = modes(atoms, simulation.potentials, self.step, field, simulation.state.exclusions)
             found.save(self.file)
             for screen in simulation.hooks:
                 if hasattr(screen, "say"):

@@ -14,9 +14,8 @@ import numpy as np
 from pydantic import PositiveInt
 
 from engine import units
-from engine.errors import InputError
 from plugins.analysis.observer import Observer, Series, per_system
-from plugins.dielectric.conditions import changing, refuse_displacement
+from plugins.dielectric.conditions import refuse_displacement, refuse_driven
 
 
 @dataclass(kw_only=True)
@@ -32,9 +31,7 @@ class Permittivity(Observer):
     def start(self, simulation):
         super().start(simulation)
         refuse_displacement(self, simulation)
-        if changing(self, simulation):
-            raise InputError("hook 'permittivity': what a changing field drives is no fluctuation; give the `stages` in which "
-                             "fields are constant or absent")
+        refuse_driven(self, simulation)
         self.optical = "polarizability" in simulation.forces.provides
         self.needs = frozenset({"polarization"} | ({"polarizability"} if self.optical else set()))
         if not hasattr(self, "parts"):  # of each part: count, P, P⊗P, α, V, T
@@ -68,9 +65,10 @@ class Permittivity(Observer):
         optical, static = self._permittivity(self.parts.sum(0))
         out = {"optical": Series(per_system(optical)), "static": Series(per_system(static))}
         if len(self.parts) > 2:
-            without = np.stack([self._permittivity(self.parts.sum(0) - part)[1] for part in self.parts])
+            without = np.array([self._permittivity(self.parts.sum(0) - part) for part in self.parts])  # (parts, 2, S, 3, 3)
             n = len(without)
-            out["static_error"] = Series(per_system(np.sqrt((n - 1) / n * ((without - without.mean(0)) ** 2).sum(0))))
+            errors = np.sqrt((n - 1) / n * ((without - without.mean(0)) ** 2).sum(0))
+            out |= {f"{name}_error": Series(per_system(error)) for name, error in zip(("optical", "static"), errors)}
         return out
 
 

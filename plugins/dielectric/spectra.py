@@ -5,8 +5,9 @@ its mean and under a Hann window is transformed; the scatter between blocks give
 
 | what | formula |
 |---|---|
-| Im ε_aa(ω) of the ions | ω S_Pa /(2 ε0 V kT) |
-| Re ε_aa(ω) of the ions | (C_a(0) − ω ∫_0^∞ C_a(t) sin ωt dt)/(ε0 V kT), C_a(t) = <P_a(0) P_a(t)> from S_Pa |
+| Im ε_aa(ω) | ω S_Pa /(2 ε0 V kT) |
+| Re ε_aa(ω) − ε∞_aa | (C_a(0) − ω ∫_0^∞ C_a(t) sin ωt dt)/(ε0 V kT), C_a(t) = <P_a(0) P_a(t)> from S_Pa |
+| ε∞_aa | 1 + <α_aa>/(ε0 V), once a block |
 | absorption n(ω) α(ω), mean of three directions | (ω²/c) S_P/(6 ε0 V kT), S_P = Σ_a S_Pa |
 | the same without quantum correction | (ω/c)(1 − e^{−ħω/kT}) S_P/(6 ε0 V ħ) |
 
@@ -33,7 +34,7 @@ from engine import units
 from engine.errors import InputError
 from engine.forces import Forces
 from plugins.analysis.observer import PS, EvenObserver, Series, per_system
-from plugins.dielectric.conditions import refuse_displacement, warn
+from plugins.dielectric.conditions import refuse_displacement, refuse_driven, warn
 
 HBAR_PS = units.hbar_fs * 1e-3  # eV ps
 LIGHT = 0.0299792458  # cm/ps
@@ -150,10 +151,18 @@ class Infrared(Spectrum):
 
     kind = "infrared"
     needs = frozenset({"polarization"})
+    TOTALS = (*Spectrum.TOTALS, "optical")
+    optical = 0.0  # (S, 3) e·Å²/V, sum over blocks of the diagonal of α
 
     def start(self, simulation):
         super().start(simulation)
         refuse_displacement(self, simulation)
+        refuse_driven(self, simulation)
+
+    def observe(self, simulation):
+        super().observe(simulation)
+        if self.looks % self.block == 0 and "polarizability" in simulation.forces.provides:  # ε∞, once a block
+            self.optical = self.optical + np.diagonal(simulation.quantity("polarizability"), axis1=1, axis2=2)
 
     def signal(self, simulation):
         return simulation.quantity("polarization") if self.source == "polarization" else current(simulation)
@@ -170,11 +179,13 @@ class Infrared(Spectrum):
         harmonic = omega**2 / (6 * units.epsilon0 * volume * kT * LIGHT)
         bare = omega * -np.expm1(-HBAR_PS * omega / kT) / (6 * units.epsilon0 * volume * HBAR_PS * LIGHT)
         strength = (units.epsilon0 * volume * kT)[:, None]
+        optical = 1 + (np.zeros((len(volume), 3)) + self.optical)[:, :, None] / (self.blocks * units.epsilon0 * volume[:, None])
         found = {"wavenumber": wavenumbers(omega)}
         for suffix, x in (("", mean), ("_error", error)):
             for name, factor in (("absorption", harmonic), ("absorption_uncorrected", bare)):
                 found[name + suffix] = Series(per_system(factor * x[:, 3]), "1/cm", "wavenumber")
-            found["epsilon_real" + suffix] = Series(per_system(x[:, 4:] / strength), "", "wavenumber", axes)
+            real = x[:, 4:] / strength + (0 if suffix else optical)
+            found["epsilon_real" + suffix] = Series(per_system(real), "", "wavenumber", axes)
             found["epsilon_imaginary" + suffix] = Series(per_system(omega * x[:, :3] / (2 * strength)), "", "wavenumber", axes)
         return found
 
@@ -214,6 +225,7 @@ class Conductivity(Spectrum):
     def start(self, simulation):
         super().start(simulation)
         refuse_displacement(self, simulation)
+        refuse_driven(self, simulation, constant=False)
         for name, potential in simulation.potentials.items():
             if "field" in potential.capabilities().takes and not getattr(potential, "itinerant", False):
                 raise InputError(

@@ -77,7 +77,9 @@ def test_infrared_peak_and_sum_rule(source):
     assert area == pytest.approx(exact, rel=0.2)  # 90 oscillators for 8 ps, each known to its own noise
     strength, ratio = 2 * exact / np.pi, np.array([0.4, 2.0])  # the line's shape in phase: q²/(ε0 V m)/(ω0² − ω²)
     real = out["epsilon_real"].mean((0, 1))[np.searchsorted(omega, ratio * line)]
-    assert real == pytest.approx(strength / line**2 / (1 - ratio**2), rel=0.25)
+    assert real - 1 == pytest.approx(strength / line**2 / (1 - ratio**2), rel=0.25)
+    speed = 0.0299792458  # of light, cm/ps: n α = ω Im ε/c, of which the field of light sees a third along each axis
+    assert np.allclose(out["absorption"], omega * out["epsilon_imaginary"].mean(1) / speed)
     x = 6.582119569e-4 * omega[k] / (units.kB * hook.sums[0] / hook.samples)
     assert np.allclose(out["absorption_uncorrected"][:, k] / out["absorption"][:, k], -np.expm1(-x) / x)
 
@@ -164,7 +166,8 @@ SINE = dict(amplitude=0.2, period=400.0)
     (Hysteresis(period=400.0, every=2, direction=(0, 0, 0)), Sine(**SINE), "not all zero"),
     (Hysteresis(period=400.0), Constant([0, 0, 0.1]), "no \\[\\[field\\]\\] changes in time"),
     (Hysteresis(period=400.0, stages=[0]), Sine(stages=[1], **SINE), "no \\[\\[field\\]\\] changes in time"),
-    (Permittivity(), Sine(**SINE), "no fluctuation"),
+    (Permittivity(), Sine(**SINE), "no fluctuation"), (Infrared(), Sine(**SINE), "no fluctuation"),
+    (Conductivity(), Constant([0, 0, 0.1]), "in which there are no fields"),
     (Permittivity(), Constant([0, 0, 0.1], fixes="D"), "prescribes the displacement"),
     (Infrared(), Constant([0, 0, 0.1], fixes="D"), "prescribes the displacement"),
     (Conductivity(), Constant([0, 0, 0.1], fixes="D"), "prescribes the displacement"),
@@ -243,6 +246,17 @@ def test_raman_of_a_breathing_trace():
             expected * 0.004 / (np.hanning(257)[:-1] ** 2).sum())
 
 
+def test_raman_has_the_quantum_correction():
+    """45 ā² + 7 γ² times x/(1 − e^−x), which is one at zero frequency."""
+    hook = Raman(every=1, block=8)
+    hook.interval = 0.002
+    mean, kT = np.ones((1, 3, 5)), np.full((1, 1), 0.025)
+    out = hook.spectra(mean, 0 * mean, kT, None)
+    x = 6.582119569e-4 * hook.omega / 0.025
+    assert out["isotropic"].values.shape[-1] == 5 and out["isotropic"].values.ravel()[0] == 1.0
+    assert np.allclose(out["unpolarised"].values.ravel()[1:], x[1:] / (1 - np.exp(-x[1:])))
+
+
 def test_conductivity_of_free_ions():
     """Ions that only feel friction: σ(ω) = n q²/(m γ)/(1 + ω²/γ²)."""
     count, friction = 6, 0.02
@@ -261,7 +275,7 @@ def test_conductivity_of_free_ions():
 
 def test_conductivity_is_refused_for_a_polarization_of_the_structure():
     sim = ions(2, 300)
-    sim.potentials["bonds"] = PolarizableBonds([])
+    sim.potentials["bonds"] = PolarizableBonds([Bond("Na-Na")])
     sim.potentials["bonds"].bind(["Na"])
     with pytest.raises(InputError, match="no direct current"):
         Conductivity().start(sim)

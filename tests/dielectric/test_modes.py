@@ -1,10 +1,13 @@
 """Polar modes of a diatomic crystal, where all is known: one triply degenerate optical mode."""
 
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
+from ase.constraints import FixAtoms
 
 from engine import units
 from engine.build import state_from_atoms
@@ -103,7 +106,10 @@ direction = [0, 1, 1]
 """
 
 
-@pytest.mark.parametrize("first, complaint", [('[[stage]]\nkind = "relax"\n', None), ("", "a force of .* is left")])
+RELAX = '[[stage]]\nkind = "relax"\n'
+
+
+@pytest.mark.parametrize("first, complaint", [(RELAX, None), ("", "a force of .* is left")])
 def test_modes_as_a_stage(first, complaint, tmp_path, monkeypatch, capsys):
     """Relax, then a table and the file that mode-spectrum reads; without relaxing, a line."""
     monkeypatch.chdir(tmp_path)
@@ -121,6 +127,59 @@ def test_modes_as_a_stage(first, complaint, tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "LO shift along 0 1 1, 1/cm" in out and f"{m.frequencies[3:].mean():.2f}" in out
     assert f"{m.longitudinal([0, 1, 1]).max() - m.frequencies[5]:.2f}" in out
+
+
+WATCHED = """
+[[stage]]
+integrator = "nve"
+timestep = 2.0
+steps = 40
+
+[[hook]]
+kind = "mode-spectrum"
+modes = "modes.npz"
+every = 1
+block = 16
+stages = [2]
+"""
+
+
+def test_modes_and_a_run_that_they_watch(tmp_path, monkeypatch):
+    """One input; a second run replaces the modes of the first only where it is told to."""
+    monkeypatch.chdir(tmp_path)
+    bulk("NaCl", "rocksalt", a=5.3).write("salt.extxyz")
+    text = tomllib.loads(INPUT.replace("STAGE", RELAX) + WATCHED)
+    job = Run(text, ".")
+    assert job.execute(quiet=True) is None
+    (hook,) = (h for h in job.simulation.hooks if isinstance(h, ModeSpectrum))
+    assert hook.blocks == 2 and np.allclose(hook.frequencies, Modes.load("modes.npz").frequencies[3:])
+    for path in Path().glob("run.*"):
+        path.unlink()
+    with pytest.raises(InputError, match="modes.npz exists; .*--force"):
+        Run(text, ".").execute(quiet=True)
+    Path("modes.npz").unlink()
+    text["hook"][0]["stages"] = None
+    with pytest.raises(InputError, match='modes.npz does not exist; a stage of kind = "modes" writes it'):
+        Run(text, ".").execute(quiet=True)
+
+
+def test_modes_are_those_of_the_forces_of_the_run(tmp_path, monkeypatch):
+    """Pairs that are excluded do not act in them either; atoms that are fixed are refused."""
+    monkeypatch.chdir(tmp_path)
+    atoms = Atoms("Na2Cl2", [[0, 0, 0], [2.6, 0, 0], [0, 6, 0], [2.6, 6, 0]], cell=[12, 12, 12], pbc=True)
+    atoms.symbols[:] = ["Na", "Cl", "Na", "Cl"]
+    atoms.write("salt.extxyz")
+    text = tomllib.loads(INPUT.replace("STAGE", RELAX).replace("0.7", "1e-6"))
+    text["system"]["exclusions"] = {"pairs": [[0, 1]]}
+    assert Run(text, ".").execute(quiet=True) is None
+    assert (Modes.load("modes.npz").frequencies > 50).sum() == 1  # the other pair's
+    Path("modes.npz").unlink()
+    for path in Path().glob("run.*"):
+        path.unlink()
+    atoms.set_constraint(FixAtoms([0]))
+    atoms.write("salt.extxyz")
+    with pytest.raises(InputError, match="modes: this stage moves all atoms, and some are fixed"):
+        Run(text, ".").execute(quiet=True)
 
 
 def test_energy_of_each_mode_while_a_run_goes(found, tmp_path):

@@ -170,6 +170,18 @@ def test_plot_draws_thermo_and_observers(folder, capsys):
     assert {p.name for p in folder.glob("*.svg")} == {"all.thermo.svg", "all.rdf.svg", "all.vacf.svg"}
 
 
+def test_numbers_that_hang_on_nothing_are_printed(tmp_path, capsys):
+    with h5py.File(tmp_path / "run.h5md", "w") as file:
+        for name, values, unit in (("coercive_field", 10.123456, "MV/cm"), ("coercive_field_error", 0.25, "MV/cm"),
+                                   ("static", np.arange(9.0).reshape(3, 3), ""), ("many", np.ones(1000), "")):
+            data = file.create_dataset(f"observers/some/{name}", data=values)
+            data.attrs.update(axis="", labels=[], unit=unit)
+        for name, axis in (("field", ""), ("polarization", "field")):
+            file.create_dataset(f"observers/some/{name}", data=np.arange(5.0)).attrs.update(axis=axis, labels=[], unit="")
+    said = engine(capsys, "plot", str(tmp_path / "run.h5md")).splitlines()
+    assert said[:2] == ["some: coercive field (MV/cm) 10.123 ± 0.25", "some: static 0, 1, 2; 3, 4, 5; 6, 7, 8"] and len(said) == 3
+
+
 def test_an_error_is_a_band_around_its_series(tmp_path):
     from engine.cli import plot
 

@@ -12,6 +12,8 @@ from engine.simulation import Simulation
 from integrators.langevin import Langevin
 from integrators.nve import NVE
 from integrators.replica_exchange import ReplicaExchange
+from potentials.dielectric_born import FixedBornCharges
+from potentials.fields import Constant
 
 
 class Springs(Potential):
@@ -62,6 +64,24 @@ def test_what_the_swap_gives_is_counted():
     sim.run(50)
     assert exchange.accepted.sum() > 0
     assert np.abs(sim.conserved() - before).max() < 2e-2 * sim.kinetic_energy().max()
+
+
+def test_a_field_keeps_to_the_cell_in_which_it_began():
+    """Systems of different cells that are exchanged feel what they felt, and what the swap gives is all that changes."""
+    images = [Atoms("NaCl", [[1, 1, 1], [1, 1, 3.0]], cell=[20, 20, c], pbc=True) for c in (20, 22)]
+    for atoms, sign in zip(images, (1, -1)):
+        atoms.rattle(0.05, seed=3 + sign)
+    state = state_from_atoms(images)
+    thermalise(state, np.array([300.0, 330.0]), 3, exact=False)
+    sim = Simulation(state, {"born": FixedBornCharges({"Na": 1.0, "Cl": -1.0})}, Langevin(
+        timestep=0.2, temperature={"systems": [300.0, 330.0]}, friction=0.01), seed=2, fields=[Constant([0, 0, 0.3])],
+        updaters=[exchange := ReplicaExchange(every=5)])
+    fields, conserved = [], []
+    sim.attach(lambda s: (fields.append(s.electric.inside(s.state)[:, 2].copy()), conserved.append(s.conserved().copy())),
+               needs={"energy"})
+    sim.run(60)
+    assert exchange.accepted.sum() > 1
+    assert np.allclose(fields, 0.3) and np.ptp(conserved, axis=0).max() < 1e-5
 
 
 def test_refusals():

@@ -135,6 +135,14 @@ def test_force_constants_in_a_field_and_a_strained_cell(tmp_path, fixes):
         P[k], U[k] = sim.quantity("polarization")[0], sim.potential_energy()[0]
         state.positions[1, 2] -= sign * 1e-4
     assert (P[0] - P[1]) / 2e-4 == pytest.approx(Z[1, :, 2], abs=1e-8)
+    potential, place = next(iter(sim.potentials.values())), state.positions[:4]
+    strained = state.cells[0] @ (np.eye(3) + np.diag([0.03, 0.02, 0.0]))  # what TD-SCHA's exact averages know is the same P
+    P0, slope = potential.polarization(place, np.eye(12), strained)
+    state.cells[0] = strained
+    sim.domain.invalidate()
+    sim.forces.stale = True
+    assert P0 == pytest.approx(sim.quantity("polarization")[0], abs=1e-10)
+    assert slope == pytest.approx(sim.quantity("born_charges").transpose(1, 0, 2).reshape(3, 12), abs=1e-10)
     assert -(U[0] - U[1]) / 2e-4 == pytest.approx(forces[1, 2], abs=1e-6)
 
 
