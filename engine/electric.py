@@ -76,12 +76,12 @@ class Electric(Stateful):
     # -- stages -----------------------------------------------------------------------------------------------------
     def begin(self, simulation):
         """Switch fields on and off where a stage begins; the step of the field, if any, is work done at fixed atoms."""
-        self._check(simulation)
         state, forces, felt = simulation.state, simulation.forces, getattr(simulation.integrator, "feels_fields", True)
         active = tuple(
             k for k, field in enumerate(self.fields)
             if felt and (getattr(field, "stages", None) is None or simulation.stage in field.stages)
         )
+        self._check(simulation, active)
         if active == self.active:
             return
         if simulation.started:
@@ -103,9 +103,11 @@ class Electric(Stateful):
         if self.solutions is not None:
             self.solutions = self.solutions[:, target]
 
-    def _check(self, simulation):
+    def _check(self, simulation, active):
         """Refuse fields that no potential takes, or not of this kind, or not in this cell."""
-        acting = {name for level in simulation.forces.levels for name, weight in level.items() if weight}
+        acting = set(simulation.potentials)
+        if active:  # in this stage
+            acting = {name for level in simulation.forces.levels for name, weight in level.items() if weight}
         if not any("field" in simulation.potentials[name].capabilities().takes for name in acting):
             raise InputError("there is a [[field]], but no potential takes one; add one that has charges or a polarization")
         if self.graded:

@@ -68,6 +68,7 @@ class Run:
         )
         if self.simulation.domain.balance:
             self.simulation.domain.balance.by = given.run.tune
+        self.simulation.to_come = frozenset(path.resolve() for path in self._of_stages())
         memory.refuse_what_cannot_fit(self.simulation)
         self.stages[0].prepare(self.simulation)
         return self.simulation
@@ -131,10 +132,15 @@ class Run:
     def companions(self):
         """Files that the run writes, whether they exist or not."""
         trajectory = self.base.with_name(checkpoint.trajectory(self.base))
-        of_stages = [Path(file) for stage in self.stages for file in stage.files()]
-        return [*{self.base, trajectory}, self.base.with_suffix(".thermo.txt"), *checkpoint.paths(self.base), *of_stages]
+        return [*{self.base, trajectory}, self.base.with_suffix(".thermo.txt"), *checkpoint.paths(self.base), *self._of_stages()]
+
+    def _of_stages(self):
+        return [Path(file) for stage in self.stages for file in stage.files()]
 
     def refuse_to_overwrite(self):
+        for path in self._of_stages():
+            if path.exists():
+                raise InputError(f"{path} exists, and a stage writes it; name another file, or `engine run --force` replaces it")
         for path in self.companions():
             if path.exists():
                 raise InputError(f"{path} exists; `engine resume {self.base}` goes on with it, `engine run --force` starts over")

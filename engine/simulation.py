@@ -71,6 +71,7 @@ class Simulation:
         self.stage_steps = 0  # steps that it has
         self.started = False
         self.finished = False  # all stages of an input file are done
+        self.to_come = frozenset()  # paths of files that stages of an input file write
         self.set_levels(levels, every)
         self.integrator = None
         if integrator is not None:

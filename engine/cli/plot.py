@@ -35,10 +35,14 @@ def plot(
     only: Annotated[list[str] | None, typer.Option(help="'thermo' or the name of an observer; may be repeated")] = None,
 ):
     """Draw the thermo table and the observers of a run, one page each in a PDF; print what is a number."""
+    from engine.errors import InputError
     from engine.output.screen import console
 
-    paths = figures(output, save, only or None)
-    for line in [*numbers(output, only), *(f"wrote {path}" for path in paths)]:
+    lines = [f"wrote {path}" for path in figures(output, save, only or None)]
+    lines = numbers(output, only) + lines
+    if not lines:
+        raise InputError(f"{output}: there is nothing to draw yet, no table of two rows and no result of an observer")
+    for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -122,7 +126,7 @@ def read(output, only=None):
             found["thermo"] = _thermo(file["thermo"])
         for name, group in file.get("observers", {}).items():
             found[name] = _observer(group)
-    if not any(found.values()):
+    if not found:
         raise InputError(f"{output} has neither a thermo table nor observers to draw")
     for name in only or ():
         if name not in found:

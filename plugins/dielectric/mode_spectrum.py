@@ -34,8 +34,8 @@ class ModeSpectrum(Spectrum):
 
     def start(self, simulation):
         super().start(simulation)
-        later = self.stages and min(self.stages) > simulation.stage and not Path(self.modes).exists()
-        if not later:  # else a stage of this run is to write it
+        later = self.stages and min(self.stages) > simulation.stage
+        if not (later and Path(self.modes).resolve() in simulation.to_come):  # else a stage of this run is to write it
             self._load(simulation)
 
     def observe(self, simulation):

@@ -6,11 +6,14 @@ import os
 from pathlib import Path
 
 import numpy as np
+from ase.calculators.calculator import all_properties
 
 from engine.errors import EngineError, InputError, one_line
 from engine.output.file import writing
+from plugins.equivariant.data.frames import DIALECTS
 
 ATOMS = 20000  # in one batch
+LABELS = {*all_properties, *(name for names in DIALECTS.values() for name in names)}
 
 
 def _read(files):
@@ -119,7 +122,10 @@ def _batch(structures, potential, force, cell, steps):
     order, out = np.argsort(state.tags[:state.n]), []
     for s, ((name, given), found) in enumerate(zip(structures, images, strict=True)):
         mine = order[state.system[:state.n][order] == s]
-        atoms = given.copy()  # with its constraints, tags and whatever else it carries
+        atoms = given.copy()  # with its constraints, tags and whatever else it carries, but labels of where it was
+        for held in (atoms.info, atoms.arrays):
+            for label in LABELS & set(held):
+                del held[label]
         atoms.set_cell(np.where(given.cell.any(1)[:, None], found.cell[:], 0.0))
         atoms.set_positions(found.positions, apply_constraint=False)
         more = {} if cell is None else {"stress": -virial[s] / atoms.get_volume()}

@@ -155,9 +155,17 @@ def test_modes_and_a_run_that_they_watch(tmp_path, monkeypatch):
     assert hook.blocks == 2 and np.allclose(hook.frequencies, Modes.load("modes.npz").frequencies[3:])
     for path in Path().glob("run.*"):
         path.unlink()
-    with pytest.raises(InputError, match="modes.npz exists; .*--force"):
+    with pytest.raises(InputError, match="modes.npz exists, and a stage writes it; .*--force"):
         Run(text, ".").execute(quiet=True)
-    Path("modes.npz").unlink()
+    (bulk("NaCl", "rocksalt", a=5.3) * (2, 1, 1)).write("salt.extxyz")  # the old modes are of other atoms
+    assert Run(text, ".").execute(quiet=True, force=True) is None
+    for path in Path().glob("run.*"):
+        path.unlink()
+    text["hook"][0]["modes"] = "other.npz"  # which nothing writes: told before anything runs
+    with pytest.raises(InputError, match="other.npz does not exist"):
+        Run(text, ".").execute(quiet=True, force=True)
+    text["hook"][0]["modes"] = "modes.npz"
+    Path("modes.npz").unlink(missing_ok=True)
     text["hook"][0]["stages"] = None
     with pytest.raises(InputError, match='modes.npz does not exist; a stage of kind = "modes" writes it'):
         Run(text, ".").execute(quiet=True)

@@ -113,12 +113,13 @@ def test_a_relaxed_structure_is_what_it_was_elsewhere(tmp_path):
     slab.cell[2] = 0
     slab.set_constraint(FixAtoms([0, 3]))
     for k, atoms in enumerate((whole, slab)):
-        atoms.info["id"] = f"mp-{k}"
+        atoms.info.update(id=f"mp-{k}", energy=-1.0, REF_energy=-1.0, virial=np.eye(3))  # labels of where it was are not kept
         atoms.set_tags(range(12))
     model = str(tmp_path / "model")
     write(tmp_path / "in.traj", [slab])
     list(relax_files([str(tmp_path / "in.traj")], model, str(tmp_path / "slab.xyz"), 0.05, None, 30))
     found = read(tmp_path / "slab.xyz")
+    assert not {"REF_energy", "virial"} & set(found.info) and found.get_potential_energy() != -1.0
     assert found.info["id"] == "mp-1" and list(found.get_tags()) == list(range(12)) and not found.cell[2].any()
     assert list(found.constraints[0].index) == [0, 3] and np.allclose(found.positions[[0, 3]], slab.positions[[0, 3]])
     write(tmp_path / "whole.traj", [whole])

@@ -52,7 +52,7 @@ class Trainer:
     """Fits `model` to the frames of `labels`; `rows` are the rows of each part.
 
     epochs : at most;  seconds : by `clock`, at most;  patience : epochs without a better validation before it stops
-    losses : what is minimised (``step.losses``, or a pair's);  identity : of the model, apart from its numbers
+    losses : what is minimised (``step.losses``, or a pair's);  identity : of the model, and how its shifts and scales are found
     """
 
     def __init__(self, model, labels, rows, how: Optimizer, batch: batches.BatchSize, epochs, folder, processes, *,
@@ -203,13 +203,10 @@ class Trainer:
     def given(self):
         """All that decides what comes next and is not in the state."""
         rows = json.dumps({part: np.asarray(rows).tolist() for part, rows in self.rows.items()})
-        numbers = hashlib.sha256(self.identity.encode())  # shifts and scales, too
-        for name, x in self.model.named_buffers():
-            numbers.update(name.encode() + x.numpy().tobytes())
         return {"frames": shards.digest(self.labels.frames),
                 "split": hashlib.sha256(rows.encode()).hexdigest()[:16],
                 "loss": asdict(self.labels.loss), "batch": asdict(self.batch), "optimizer": asdict(self.how), "seed": self.seed,
-                "model": numbers.hexdigest()[:16]}  # last, for its shifts come from the others
+                "model": hashlib.sha256(self.identity.encode()).hexdigest()[:16]}
 
     def resume(self):
         """Go on from the checkpoint in the folder."""

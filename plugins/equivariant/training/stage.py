@@ -163,7 +163,7 @@ class Train(Stage):
         trainer = Trainer(subject.model, labels, rows, self.optimizer, self.batch, self.epochs, self.folder, processes,
                           seconds=seconds(self.max_time) if self.max_time else None, patience=self.patience, seed=self.seed,
                           compiled=self.compile, save_every=self.checkpoint, say=say, losses=subject.losses,
-                          identity=subject.identity(), **more)
+                          identity=repr((subject.identity(), self.shifts, self.scales, self.start)), **more)
         unseen = [name for name, count in zip(d.species, graphs.counts[rows["train"]].sum(0)) if not count]
         if unseen:
             say(f"warning: no frame to train on has {', '.join(unseen)}: what the model says of them is not learned")
