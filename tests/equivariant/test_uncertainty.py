@@ -57,12 +57,16 @@ class TestContract(testing.PotentialContract):
         return [box()]
 
 
-@pytest.mark.parametrize("more", [dict(), dict(charges=True), dict(architecture="message-passing", dtype="float64")])
-def test_a_training_keeps_what_tells_known_frames_from_strange_ones(tmp_path, more):
+PASSING = dict(cutoff=4.0, l_max=1, layers=1, channels=4, latent_width=8, readout_width=8, architecture="message-passing",
+               dtype="float64")
+
+
+@pytest.mark.parametrize("model", [MODEL, {**MODEL, "charges": True}, PASSING], ids=["local", "charges", "message-passing"])
+def test_a_training_keeps_what_tells_known_frames_from_strange_ones(tmp_path, model):
     from ase.io import write
 
     write(tmp_path / "alloy.xyz", labelled(10), format="extxyz")
-    stage(str(tmp_path / "alloy.xyz"), tmp_path / "m", model={**MODEL, **more}, epochs=2).train(quiet=True)
+    stage(str(tmp_path / "alloy.xyz"), tmp_path / "m", model=model, epochs=2).train(quiet=True)
     known = labelled(3, seed=5)
     strange = [atoms.copy() for atoms in known]
     for atoms in strange:
