@@ -105,9 +105,8 @@ def numbers(output, only=None):
                     continue
                 error = group.get(f"{key}_error")
                 values, errors = data[()], np.full(data.shape, np.nan) if error is None else error[()]
-                rows = zip(np.atleast_2d(values), np.atleast_2d(errors))
-                said = "; ".join(", ".join(_number(v, e) for v, e in zip(row, bars)) for row, bars in rows) \
-                    if values.ndim < 3 else "; ".join(_number(v, e) for v, e in zip(values.ravel(), errors.ravel()))
+                rows = zip(*(np.reshape(x, (-1, values.shape[-1] if values.ndim else 1)) for x in (values, errors)))
+                said = "; ".join(", ".join(_number(v, e) for v, e in zip(row, bars)) for row, bars in rows)
                 lines.append(f"{name}: {_label(key, data.attrs.get('unit'))} {said}")
     return lines
 

@@ -35,13 +35,8 @@ class ModeSpectrum(Spectrum):
     def start(self, simulation):
         super().start(simulation)
         later = self.stages and min(self.stages) > simulation.stage
-        if not (later and Path(self.modes).resolve() in simulation.to_come):  # else a stage of this run is to write it
+        if not (later and Path(self.modes).resolve() in simulation.to_come):  # else it is read when it is there
             self._load(simulation)
-
-    def observe(self, simulation):
-        if not hasattr(self, "weights"):
-            self._load(simulation)
-        super().observe(simulation)
 
     def _load(self, simulation):
         found = Modes.load(self.modes)
