@@ -7,8 +7,9 @@ Phys. Rev. B 55, 10355 (1997), eqs. 54, 58, 60):
     ε_ab(0) = ε∞_ab + Σ_ν Z̃_a,ν Z̃_b,ν/(ε0 V ω_ν²)
     D^LO(q)_νμ = ω_ν² δ_νμ + (q·Z̃)_ν (q·Z̃)_μ/(ε0 V q·ε∞·q)       for q → 0 along q
 
-Where the potential has a polarizability, its slopes ∂α/∂Q_ν come from the same displaced cells, and the Raman activity from them
-(D. A. Long, The Raman Effect, 2002, ch. 5): 45 ā'² + 7 γ'², α as a volume, α/(4π ε0).
+Where the potential has a polarizability, its slopes are those of the Born charges in a field, ∂α_ac/∂R_ib = ∂Z*_i[a, b]/∂E_c, by central
+differences (exact for an enthalpy quadratic in E), and the Raman activity comes from ∂α/∂Q_ν (D. A. Long, The Raman Effect, 2002,
+ch. 5): 45 ā'² + 7 γ'², α as a volume, α/(4π ε0).
 
 Modes without a charge along q stay in D^LO as they are. Of the others the k-th from below goes up, but not above the (k + 1)-th,
 because the one positive direction that is added separates them: so every mode has an LO shift of its own.
@@ -35,6 +36,7 @@ DEBYE = 4.803204712570263  # of one e·Å
 RIGID = 1.0  # cm⁻¹, below which a mode is a translation
 NEUTRAL = 1e-3  # of the largest strength along a wave, below which a mode has no charge
 SAME = 2.0  # cm⁻¹, within which modes are one line
+DELTA = 0.01  # V/Å, half of the field's difference
 WEAKEST = 0.005  # of the largest, below which an intensity, activity or shift is not worth a line
 
 
@@ -142,27 +144,29 @@ def modes(atoms, potential, step=0.01, field=(0.0, 0.0, 0.0), exclusions=()) -> 
     cutoff = max(one.capabilities().cutoff for one in potentials.values())
     forces = Forces(state, Domain(state, cutoff, 2.5 * step + 0.1, sort=False), potentials)
     forces.inputs.field = np.array([field], float)
-    responses = frozenset({"born_charges", "polarizability"}) & forces.provides
     require_charges(forces)
-    n, bare = state.n, responses - {"born_charges"}
-    start = forces(responses)
-    Z = start.born_charges[:n].copy()
-    optical = np.eye(3) + (start.polarizability[0] / (units.epsilon0 * state.volume[0]) if bare else 0.0)
-    hessian, slopes = np.zeros((3 * n, 3 * n)), np.full((n, 3, 3, 3), 0.0 if bare else np.nan)
-    x = state.positions[:n].copy()
+    n, optical, slopes = state.n, np.eye(3), np.full((state.n, 3, 3, 3), np.nan)
+    if "polarizability" in forces.provides:
+        optical += forces({"polarizability"}).polarizability[0] / (units.epsilon0 * state.volume[0])
+        for c in range(3):
+            charges = []
+            for sign in (1, -1):
+                forces.inputs.field = np.array([field], float) + sign * DELTA * np.eye(3)[c]
+                charges.append(forces({"born_charges"}).born_charges[:n].copy())
+            slopes[..., c] = (charges[0] - charges[1]) / (2 * DELTA)  # [atom, field axis, displacement axis, other field axis]
+        forces.inputs.field = np.array([field], float)
+    Z = forces({"born_charges"}).born_charges[:n].copy()
+    hessian, x = np.zeros((3 * n, 3 * n)), state.positions[:n].copy()
     for k in range(3 * n):
         for sign in (1, -1):
             moved = x.copy()
             moved[k // 3, k % 3] += sign * step
             state.set("positions", moved)
-            out = forces(bare)
-            hessian[k] -= sign * out.forces[:n].ravel() / (2 * step)
-            if bare:
-                slopes[k // 3, k % 3] += sign * out.polarizability[0] / (2 * step)
+            hessian[k] -= sign * forces(frozenset()).forces[:n].ravel() / (2 * step)
     root = np.repeat(np.sqrt(state.masses), 3)
     D = 0.5 * (hessian + hessian.T) / np.outer(root, root)
     omega2, vectors = np.linalg.eigh(D)
     vectors = vectors.reshape(n, 3, 3 * n)
     motions = vectors / np.sqrt(state.masses)[:, None, None]
-    return Modes(signed(omega2), vectors, np.einsum("nab,nbm->am", Z, motions), np.einsum("nbcd,nbm->cdm", slopes, motions),
+    return Modes(signed(omega2), vectors, np.einsum("nab,nbm->am", Z, motions), np.einsum("nabc,nbm->acm", slopes, motions),
                  optical, state.masses.copy(), x, state.cells[0].copy())

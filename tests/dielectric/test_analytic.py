@@ -116,6 +116,19 @@ def test_born_charges_and_polarizability_are_the_slopes_of_the_polarization(case
         assert np.allclose(out["polarizability"][0, :, b], slope(lambda s, b=b: P(x, FIELD + s * np.eye(3)[b]), 2e-2), atol=1e-8)
 
 
+def test_the_slope_of_the_polarizability_is_that_of_the_born_charges_in_a_field(case):
+    """∂α/∂R, Raman, as −∂³F/∂E∂E∂R either way."""
+    x, h = case.atoms.positions, case.atoms.cell[:]
+    alpha = lambda x: case.at(x, h, FIELD).polarizability[0].copy()
+    charges = lambda E: case.at(x, h, E).born_charges[: len(x)].copy()
+    by_field = np.stack([slope(lambda s, c=c: charges(FIELD + s * np.eye(3)[c]), 2e-2) for c in range(3)], -1)
+    assert np.allclose(by_field, by_field.transpose(0, 3, 2, 1), atol=1e-8)  # [atom, field, displacement, field]
+    for i, b in [(0, 1), (1, 2), (3, 0), (4, 2)]:
+        d = np.zeros(x.shape)
+        d[i, b] = 1
+        assert np.allclose(by_field[i, :, b], slope(lambda s, d=d: alpha(x + s * d), 2e-3), atol=1e-8)
+
+
 def test_virial_is_the_strain_derivative_at_fixed_voltages_and_symmetric(case):
     x, h = case.atoms.positions, case.atoms.cell[:]
     out = copies(case.at(x, h, FIELD))

@@ -13,8 +13,10 @@ from rank_tools import evaluated
 
 from engine.parallel import world
 from plugins.dielectric.potential import Dielectric
+from plugins.equivariant import ahead, folder
 from plugins.equivariant.committee import Committee
 from plugins.equivariant.potential import Equivariant
+from plugins.equivariant.torch_runner import TorchRunner
 
 
 def liquid(count=64, length=11.0, seed=2):
@@ -30,11 +32,19 @@ def liquid(count=64, length=11.0, seed=2):
     return atoms
 
 
+def in_segments(path):
+    """The model by the functions that are compiled ahead of time, as they are before that."""
+    model, potential = folder.to_model(path), Equivariant(path, backend="torch")
+    potential._runner = TorchRunner(model, packages=ahead.functions(model.requires_grad_(False)))
+    return potential
+
+
 def everything(comm, models):
     folders = {path.name: str(path) for path in sorted(Path(models).iterdir())}
     found = {"dielectric": Dielectric(folders.pop("dielectric"))}
     for name, path in folders.items():
         found[name] = Equivariant(path, backend="torch" if "message" in name else "kernel")
+    found["segments"] = in_segments(folders["message-passing, float64, neutral"])
     found["committee"] = Committee([path for name, path in folders.items() if "local, float64" in name])
     return {name: evaluated(comm, potential, liquid(), needs=potential.capabilities().provides)
             for name, potential in found.items()}

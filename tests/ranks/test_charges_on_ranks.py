@@ -1,5 +1,5 @@
 """Learned models on 2 and 4 ranks say what they say on one: local and message passing, with latent charges and without,
-variances of atoms included; a committee of them; an electric enthalpy and its responses."""
+variances of atoms included; the segments that are compiled; a committee; an electric enthalpy and its responses."""
 
 import pickle
 
@@ -50,7 +50,7 @@ def found(tmp_path_factory):
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-@pytest.mark.parametrize("name", [*MODELS, "committee", "dielectric"])
+@pytest.mark.parametrize("name", [*MODELS, "segments", "committee", "dielectric"])
 def test_as_on_one_rank(found, name, ranks):
     alone, together = found[1][name], found[ranks][name]
     assert (together["owned"] > 0).all() and (together["pairs"] == alone["pairs"]).all()
