@@ -102,8 +102,9 @@ def ours(folder: Path):
     torch.set_num_threads(1)
     s = json.loads((folder / "settings.json").read_text())
     part = lambda name: Source([str(folder / f"{name}.xyz")])
-    stage = Train(part("train"), s["model"], str(folder / "ours"), Split(validation=0.0, test=0.0), part("validation"),
-                  part("test"), batch=BatchSize(s["batch"]), shifts="mean", epochs=10**6, seed=s["seed"],
+    stage = Train(part("train"), s["model"], str(folder / "ours"), split=Split(validation=0.0, test=0.0),
+                  validation_data=part("validation"), test_data=part("test"), batch=BatchSize(s["batch"]), shifts="mean",
+                  epochs=10**6, seed=s["seed"],
                   optimizer=Optimizer(s["optimizer"], s["rate"], "cosine", s["warmup"], clip=s["clip"], ema=s["average"]))
     trainer, _ = stage.prepare(Processes(), clock=time.process_time)
     (folder / "ours").mkdir()

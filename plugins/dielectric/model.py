@@ -44,8 +44,9 @@ class DielectricModel(LocalModel):
     def __init__(self, description: Description, form="quadratic", field_scale=1.0):
         super().__init__(description)
         d = description
-        if d.charges:
-            raise InputError("model: a model in an electric field has no latent charges; leave `charges` out")
+        if d.charges or d.zbl:
+            raise InputError("model: a model in an electric field has no latent charges and no nuclear core; leave "
+                             f"`{'charges' if d.charges else 'zbl'}` out")
         if form == "full" and d.l_max < 1:
             raise InputError("model: the full form takes the field in by harmonics; it needs l_max = 1 at least")
         self.form, self.field_scale = form, field_scale

@@ -7,9 +7,9 @@ Phys. Rev. B 55, 10355 (1997), eqs. 54, 58, 60):
     ε_ab(0) = ε∞_ab + Σ_ν Z̃_a,ν Z̃_b,ν/(ε0 V ω_ν²)
     D^LO(q)_νμ = ω_ν² δ_νμ + (q·Z̃)_ν (q·Z̃)_μ/(ε0 V q·ε∞·q)       for q → 0 along q
 
-Where the potential has a polarizability, its slopes are those of the Born charges in a field, ∂α_ac/∂R_ib = ∂Z*_i[a, b]/∂E_c, by central
-differences (exact for an enthalpy quadratic in E), and the Raman activity comes from ∂α/∂Q_ν (D. A. Long, The Raman Effect, 2002,
-ch. 5): 45 ā'² + 7 γ'², α as a volume, α/(4π ε0).
+Where the potential has a polarizability, its slopes are those of the Born charges in a field, ∂α_ac/∂R_ib = ∂Z*_i[a, b]/∂E_c,
+by central differences (exact for an enthalpy quadratic in E), and the Raman activity comes from ∂α/∂Q_ν (D. A. Long, The Raman
+Effect, 2002, ch. 5): 45 ā'² + 7 γ'², α as a volume, α/(4π ε0).
 
 Modes without a charge along q stay in D^LO as they are. Of the others the k-th from below goes up, but not above the (k + 1)-th,
 because the one positive direction that is added separates them: so every mode has an LO shift of its own.

@@ -4,7 +4,7 @@
 [[stage]]
 kind = "train-dielectric"
 folder = "model"
-data = ["SiO2.xyz"]
+data = { files = ["SiO2.xyz"] }
 trajectories = [76, 75]               # frames of each; the last fifth of each is held out
 model = { cutoff = 4.5, channels = 16, features = 48, parity = false }
 epochs = 500
@@ -13,111 +13,64 @@ epochs = 500
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
-from engine.config.quantities import ElectricField, InputFile
+from engine.config.quantities import ElectricField
 from engine.errors import InputError
-from engine.output.watch import seconds
-from engine.stages import Stage
 from plugins.dielectric import frames, training
-from plugins.equivariant import description as descriptions
-from plugins.equivariant.training.screen import Screen
+from plugins.dielectric.labels import Labels, Loss
+from plugins.equivariant.data import checks
+from plugins.equivariant.training.batches import BatchSize
+from plugins.equivariant.training.loop import Optimizer
+from plugins.equivariant.training.single import describe
+from plugins.equivariant.training.stage import Training
 
 
 @dataclass
-class TrainDielectric(Stage):
+class TrainDielectric(Training):
     """Train F(R, E) on labelled frames (``plugins.dielectric.frames`` says which labels, and their names).
 
-    data : extended XYZ;  trajectories : how many frames each of the trajectories in them has, by default one;  test : part of
-    each, its end, that is held out
-    model : keys of ``plugins.equivariant.description.Description``; species and neighbors follow from the data
+    trajectories : how many frames each of the trajectories in the data has, by default one;  test : part of each, its end, that
+    is held out;  loss : weights of the labels
     form : "quadratic" in the field, or "full", all orders;  field_scale : V/Å, of the full form's fields
-    folder : where model, learning curve and checkpoint go;  epochs, max_time : whichever ends first
-    batch : frames in a step;  rate : the largest, falls along a cosine;  weights : of the labels in the loss, the
-    others' as they are;  compile : the whole step, by torch
+    slopes : part of the training in which Born charges alone, if there are any, teach the polarization
     """
 
-    data: Annotated[list[InputFile], Field(min_length=1)]
+    batch: BatchSize = field(default_factory=lambda: BatchSize(1))
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(ema=0.995))
     trajectories: list[PositiveInt] | None = None
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    model: dict[str, Any] = field(default_factory=dict)
+    loss: Loss = field(default_factory=Loss)
     form: Literal["quadratic", "full"] = "quadratic"
     field_scale: Annotated[ElectricField, Field(gt=0)] = 0.1
-    folder: str = "model"
-    epochs: PositiveInt = 500
-    max_time: str | None = None
-    batch: PositiveInt = 1
-    rate: PositiveFloat = 0.01
-    weights: dict[str, NonNegativeFloat] = field(default_factory=dict)
-    compile: bool = True
-    seed: int = 0
-    needs_system = False
+    slopes: Annotated[float, Field(ge=0, lt=1)] = 0.3
 
     def __post_init__(self):
-        unknown = sorted(set(self.weights) - set(training.WEIGHTS))
-        if unknown:
-            raise InputError(f"weights: there is no label '{unknown[0]}'; there are {', '.join(training.WEIGHTS)}")
-        if self.max_time and not re.fullmatch(r"\d+:[0-5]\d(:[0-5]\d)?", self.max_time):
-            raise InputError(f"max_time = '{self.max_time}': must be hours:minutes or hours:minutes:seconds")
+        if self.optimizer.schedule == "plateau":
+            raise InputError("train-dielectric: optimizer.schedule = \"plateau\" waits for a validation, and no frames are set "
+                             "aside for one; allowed: cosine, constant")
 
-    def read(self):
-        """(description, frames that train, frames held out)."""
-        table, images = dict(self.model), frames.images(self.data)
-        table.setdefault("species", sorted({s for _, atoms in images for s in atoms.symbols}))
-        table.setdefault("neighbors", 1.0)
-        d = descriptions.from_dict(table, "model")
-        every = frames.labelled(images, d.species, d.cutoff)
-        train, held = frames.by_blocks(len(every), self.trajectories or [len(every)], self.test)
-        if not len(train):
-            raise InputError(f"data: of {len(every)} frames none is left to train on: the last of every trajectory are held out "
+    def gather(self):
+        found = frames.read(self.data)
+        rows = frames.by_blocks(len(found), self.trajectories or [len(found)], self.test)
+        if not len(rows["train"]):
+            raise InputError(f"data: of {len(found)} frames none is left to train on: the last of every trajectory are held out "
                              f"(test = {self.test}), and the two before nobody sees")
-        train, held = [every[k] for k in train], [every[k] for k in held]
-        if "neighbors" not in self.model:
-            d.neighbors = float(sum(len(f.graph.centre) for f in train) / sum(len(f.forces) for f in train))
-        return d, train, held
+        return found, rows
 
-    def check(self):
-        """What the data are, without training."""
-        _, train, held = self.read()
-        return training.Summary(train, held)
+    def look(self, found):
+        return checks.check(found, frames.LABELS, frames.LABELS)
 
-    def proceed(self, simulation=None):
-        self.train()
+    def subject(self, found, rows, processes):
+        return training.Enthalpy(self, describe(self.model, found), found, rows)
 
-    def train(self, force=False, resume=False, quiet=False):
-        """Make the folder; returns {label: mean absolute error} on the frames held out. Its errors.json has those on the frames
-        trained on, too."""
-        screen, out = Screen(quiet), Path(self.folder)
-        if out.exists() and any(out.iterdir()) and not (force or resume):
-            raise InputError(f"{out} is not empty; `engine train --resume` goes on with it, --force starts over")
-        d, train, held = self.read()
-        summary = training.Summary(train, held)
-        summary.require()
-        screen.say(str(summary))
-        torch.manual_seed(self.seed)
-        model = training.new_model(train, d, self.form, self.field_scale, self.seed)
-        settings = training.Settings(
-            epochs=self.epochs, batch=self.batch, rate=self.rate, seed=self.seed, compiled=self.compile,
-            minutes=seconds(self.max_time) / 60 if self.max_time else 1e9, weights={**training.WEIGHTS, **self.weights})
-        run = training.Training(model, train, settings, out)
-        if force:
-            (out / "learning.csv").unlink(missing_ok=True)
-        if resume and not run.load():
-            raise InputError(f"{out}: there is no checkpoint (state.pt) to go on from")
-        with screen.progress(self.epochs) as move:
-            run.run(screen.say, held[::3], move)
-        run.draw()
-        best = training.load(out)
-        found = {"held out": training.errors(best, held), "trained on": training.errors(best, train)}
-        (out / "errors.json").write_text(json.dumps(found, indent=1))
-        for part, errors in found.items():
-            screen.say(f"mean absolute errors on the frames {part}: " +
-                       ", ".join(f"{name} {value:.4g} {training.UNITS[name]}" for name, value in errors.items()))
-        return found["held out"]
+    def trainer(self, subject, graphs, rows, *arguments, **options):
+        d = subject.description
+        labels = Labels(subject.frames, graphs, subject.model.shifts.numpy(), self.loss, d.cutoff, getattr(torch, d.dtype),
+                        rows["train"])
+        return training.DielectricTrainer(subject.model, labels, rows, *arguments, slopes=self.slopes,
+                                          identity=f"{subject.identity()} {self.slopes}", **options)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from plugins.dielectric.derivatives import evaluate
-from plugins.dielectric.training import load
+from plugins.dielectric.storage import load
 from plugins.equivariant.graphs import Batch
 
 

@@ -7,7 +7,7 @@ twice the cutoff, where a model is exactly zero; missing atoms belong to a syste
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -83,6 +83,14 @@ def join(graphs: list[Graph], cutoff: float, dtype=torch.float32, atoms=None, ne
     t = torch.tensor
     return Batch(t(vectors, dtype=dtype), t(index), t(species[:rows]), t(species[index]), t(system),
                  t([g.volume for g in graphs], dtype=torch.float64), t(sizes, dtype=torch.float64))
+
+
+def with_room(batch: Batch, systems: int) -> Batch:
+    """The batch with room for `systems`; what is missing, and a system without a volume, has a volume and one atom, of 1."""
+    present = len(batch.volume)
+    fill = lambda x: torch.nn.functional.pad(torch.where(x > 0, x, 1.0), (0, systems - present), value=1.0)
+    system = torch.where(batch.system == present, systems, batch.system)
+    return replace(batch, system=system, volume=fill(batch.volume), counts=fill(batch.counts))
 
 
 def pad(centre, neighbour, vectors, cutoff, n, missing, least=1):

@@ -1,7 +1,9 @@
 """Training on labels made by an analytic model, and the trained model in molecular dynamics."""
 
 import json
+import os
 import re
+import signal
 import warnings
 
 import numpy as np
@@ -10,6 +12,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from conftest import virial_by_strain
+from torch_processes import histories
 
 torch = pytest.importorskip("torch")
 
@@ -24,10 +27,16 @@ from integrators.cell_rescaling import CellRescaling  # noqa: E402
 from integrators.langevin import Langevin  # noqa: E402
 from integrators.nve import NVE  # noqa: E402
 from plugins.dielectric import frames as frames_  # noqa: E402
-from plugins.dielectric import training  # noqa: E402
+from plugins.dielectric import labels as labels_  # noqa: E402
+from plugins.dielectric import storage, training  # noqa: E402
 from plugins.dielectric.kernel_runner import KernelRunner  # noqa: E402
 from plugins.dielectric.potential import Dielectric  # noqa: E402
+from plugins.dielectric.stage import TrainDielectric  # noqa: E402
+from plugins.equivariant import folder as folders  # noqa: E402
+from plugins.equivariant.data.frames import Source  # noqa: E402
 from plugins.equivariant.description import Description  # noqa: E402
+from plugins.equivariant.training.loop import Optimizer, Trainer  # noqa: E402
+from plugins.equivariant.training.processes import Processes  # noqa: E402
 from potentials.dielectric_bonds import Bond, PolarizableBonds  # noqa: E402
 from potentials.fields import Constant, GaussianPulse, Ramp  # noqa: E402
 from potentials.pair.morse import Morse  # noqa: E402
@@ -73,26 +82,36 @@ def labelled(seed, field=(0, 0, 0), charge=0.8, polar=0.0):
 
 
 @pytest.fixture(scope="module")
-def frames(tmp_path_factory):
-    """Frames at zero and at finite field, through the file that a user would have."""
+def file(tmp_path_factory):
+    """Frames at zero and at finite field, in the file that a user would have."""
     path = tmp_path_factory.mktemp("data") / "salt.xyz"
     write(path, [labelled(k, (0, 0, 0) if k % 3 else (0.1, -0.05, 0.2)) for k in range(12)])
-    return frames_.read([str(path)], SPECIES, SMALL["cutoff"])
+    return str(path)
 
 
-def fresh(frames, folder, epochs, form="quadratic"):
-    model = training.new_model(frames, Description(**SMALL), form, field_scale=0.3)
-    return training.Training(model, frames, training.Settings(
-        epochs=epochs, rate=0.01, warmup=10, weights={**training.WEIGHTS, "stress": 0.5}), folder)
+@pytest.fixture(scope="module")
+def frames(file):
+    return frames_.read(Source([file]))
+
+
+def stage(file, folder, epochs, **changes):
+    model = {k: v for k, v in SMALL.items() if k != "species"}
+    return TrainDielectric(**{**dict(
+        data=Source([str(file)]), model=model, folder=str(folder), epochs=epochs, test=0.34, field_scale=0.3, compile=False,
+        loss=labels_.Loss(stress=0.5), optimizer=Optimizer(rate=0.01, warmup=10, ema=0.995)), **changes})
+
+
+def maes(errors):
+    return {name: errors.mae(name) for name in errors.sums if " " not in name}
 
 
 @pytest.fixture(scope="module", params=["quadratic", "full"])
-def trained(request, frames, tmp_path_factory):
+def trained(request, file, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    run = fresh(frames[:6], folder, 40, request.param)
-    before = training.errors(run.model, frames[8:])
-    run.run(lambda line: None, frames[8:])
-    return folder, before, training.errors(training.load(folder), frames[8:])
+    it = stage(file, folder, 40, form=request.param)
+    trainer, _ = it.prepare(Processes(), lambda line: None)
+    before = trainer.errors("test", trainer.parameters)
+    return folder, maes(before), maes(it.train(quiet=True)["test"])
 
 
 def test_labels_are_read_with_their_signs(frames):
@@ -105,17 +124,18 @@ def test_labels_are_read_with_their_signs(frames):
 
 def test_every_error_falls(trained):
     _, before, after = trained
-    assert set(after) == set(training.UNITS)
+    assert set(after) == set(frames_.LABELS)
     for name, fraction in {"forces": 0.7, "polarization": 0.4, "born_charges": 0.3, "stress": 0.7}.items():
         assert after[name] < fraction * before[name], f"{name}: {before[name]:.4g} -> {after[name]:.4g}"
 
 
-def test_missing_labels_do_not_train(frames, tmp_path):
-    bare = [frames_.Frame(**{**vars(f), "born_charges": np.full_like(f.born_charges, np.nan), "energy": np.nan}) for f in frames]
-    run = fresh(bare[:2], tmp_path, 1)
-    run.run(lambda line: None)
-    found = training.errors(run.model, bare[2:4])
-    assert "energy" not in found and "born_charges" not in found and "forces" in found
+def test_missing_labels_do_not_train(tmp_path):
+    atoms = [labelled(k) for k in range(5)]
+    for a in atoms:
+        del a.arrays["born_charge"], a.calc.results["energy"]
+    write(tmp_path / "bare.xyz", atoms)
+    found = maes(stage(tmp_path / "bare.xyz", tmp_path / "model", 1).train(quiet=True)["test"])
+    assert set(found) == set(frames_.LABELS) - {"energy", "born_charges"}
 
 
 def test_polarization_is_compared_modulo_its_quantum():
@@ -123,7 +143,7 @@ def test_polarization_is_compared_modulo_its_quantum():
     small = torch.tensor([[0.2, -0.3, 0.5]], dtype=torch.float64)
     for n in ([0, 0, 0], [1, -2, 3], [5, 0, -1]):
         shifted = small + torch.tensor([n], dtype=torch.float64) @ cell[0]
-        assert torch.allclose(training.wrapped(shifted, cell, torch.linalg.inv(cell)), small)
+        assert torch.allclose(labels_.wrapped(shifted, cell, torch.linalg.inv(cell)), small)
 
 
 def ferroelectric(seed, size=4.0):
@@ -137,7 +157,7 @@ def ferroelectric(seed, size=4.0):
 @pytest.mark.parametrize("seed", range(5))
 def test_branches_are_found_though_the_slopes_are_too_small(seed):
     own, labels, whole = ferroelectric(seed)
-    found, factor, left = training.branches(own, labels)
+    found, factor, left = labels_.branches(own, labels)
     assert np.array_equal(found, whole) and factor == pytest.approx(1.25, abs=0.03) and left < 0.1
     assert not np.array_equal(np.round(own - labels), whole)  # the nearest branch is not the right one
 
@@ -147,42 +167,67 @@ def test_slopes_lead_to_the_branch(tmp_path):
     atoms = [labelled(k, charge=1.6, polar=p) for k, p in enumerate(np.linspace(-0.5, 0.5, 10))]
     for a in atoms:
         a.info["smallest"] = a.info["polarization"] - a.info["whole"] @ a.cell[:]
-    write(tmp_path / "polar.xyz", atoms)
-    frames = frames_.read([str(tmp_path / "polar.xyz")], SPECIES, SMALL["cutoff"])
+    write(tmp_path / "polar.xyz", [*atoms, *atoms[:3]])  # the last three are held out, or seen by nobody
     spread = np.ptp([a.info["smallest"][2] / a.cell[2, 2] for a in atoms])
     assert spread > 1.5  # quanta
-    model = training.new_model(frames, Description(**SMALL))
-    run = training.Training(model, frames, training.Settings(epochs=40, rate=0.01, warmup=10, slopes=0.6), tmp_path)
     said = []
-    run.run(said.append)
+    (tmp_path / "m").mkdir()
+    it = stage(tmp_path / "polar.xyz", tmp_path / "m", 40, slopes=0.6, test=0.08)
+    trainer, _ = it.prepare(Processes(), said.append)
+    trainer.fit()
     assert any("branches" in line for line in said)
-    assert np.array_equal(run.whole, [-a.info["whole"] for a in atoms])
-    again = training.Training(training.new_model(frames, Description(**SMALL)), frames, run.settings, tmp_path)
-    assert again.load() and np.array_equal(again.whole, run.whole)
-    for mine, theirs in zip(run.batches, again.batches):
-        assert torch.equal(mine.labels["polarization"], theirs.labels["polarization"])
+    assert np.array_equal(trainer.labels.whole[:10], [-a.info["whole"] for a in atoms])
+    again, _ = it.prepare(Processes(), said.append)
+    again.resume()
+    assert np.array_equal(again.labels.whole, trainer.labels.whole)
+    for mine, theirs in zip(trainer.inputs([1]), again.inputs([1]), strict=True):
+        assert torch.equal(mine, theirs)
 
 
-def test_going_on_is_not_stopping(frames, tmp_path):
-    whole = fresh(frames[:4], tmp_path / "a", 4)
-    whole.run(lambda line: None)
-    first = fresh(frames[:4], tmp_path / "b", 4)
-    first.settings.minutes = 0
-    while first.epoch < 2:
-        first.settings.minutes, before = 1e9, first.epoch
-        first.settings.epochs = 4
-        first.run(lambda line, first=first: setattr(first.settings, "minutes", 0) if first.epoch == 2 else None)
-        assert first.epoch > before
-    second = fresh(frames[:4], tmp_path / "b", 4)
-    assert second.load() and second.epoch == 2
-    second.run(lambda line: None)
-    for name, p in whole.model.named_parameters():
-        assert torch.equal(p, dict(second.model.named_parameters())[name])
+@pytest.mark.parametrize("at", [5, 9])  # of six batches in an epoch: before and after the polarizations join
+def test_going_on_is_not_stopping(file, tmp_path, monkeypatch, at):
+    """A signal in the middle of an epoch: what is resumed goes on with the next batch, to the same bits."""
+    stage(file, tmp_path / "whole", 3).train(quiet=True)
+    original, calls = Trainer.update, []
+
+    def update(self, rows):
+        calls.append(rows)
+        if len(calls) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, rows)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "update", update)
+        stage(file, tmp_path / "parts", 3).train(quiet=True)
+    assert "stopped: SIGTERM" in (tmp_path / "parts/report.txt").read_text() and len(calls) == at
+    stage(file, tmp_path / "parts", 3).train(quiet=True, resume=True)
+    a, b = (folders.load(tmp_path / name)[1] for name in ("whole", "parts"))
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.slow
+def test_compiled_step_is_the_plain_one(file, tmp_path):
+    trainer, _ = stage(file, tmp_path, 1, compile=True).prepare(Processes(), lambda line: None)
+    batch, parameters = trainer.inputs([1]), [p.detach() for p in trainer.parameters]
+    (plain, loss), (compiled, again) = trainer.step._plain(parameters, *batch), trainer.step(parameters, batch)
+    assert trainer.step.note == "compiled" and float(again) == pytest.approx(float(loss), rel=1e-10)
+    for a, b in zip(plain, compiled, strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-9 * float(a.abs().max()) + 1e-12)
+
+
+def test_two_processes_learn_what_one_does(file, tmp_path):
+    """From the same directions of the field, before and after the polarizations join; the last batch has one frame."""
+    code = ("from plugins.equivariant.training.batches import BatchSize\n"
+            f"stage({file!r}, sys.argv[1], 5, batch=BatchSize(5)).train(quiet=True)")
+    one, two = histories(code, __file__, tmp_path)
+    for a, b in zip(one, two, strict=True):
+        assert abs(a["loss"] / b["loss"] - 1) < 1e-9
+    assert len(one) == 5 and set(one[-1]) >= set(frames_.LABELS)
+    assert all(abs(one[-1][name] / two[-1][name] - 1) < 1e-9 for name in frames_.LABELS)
 
 
 def test_hold_out_is_the_end_of_each_trajectory():
-    train, held = frames_.by_blocks(20, [12, 8], test=0.25, gap=1)
-    assert held.tolist() == [9, 10, 11, 18, 19] and train.tolist() == [*range(8), *range(12, 17)]
+    rows = frames_.by_blocks(20, [12, 8], test=0.25, gap=1)
+    assert rows["test"].tolist() == [9, 10, 11, 18, 19] and rows["train"].tolist() == [*range(8), *range(12, 17)]
 
 
 def test_trained_model_runs_in_a_pulse(trained):
@@ -231,7 +276,7 @@ def test_learned_enthalpy_with_a_barostat_in_a_field(trained, field):
 
 
 def test_single_precision_finds_the_field_of_a_displacement(frames, tmp_path):
-    training.write(tmp_path, training.new_model(frames, Description(**{**SMALL, "dtype": "float32"}), "full", field_scale=0.3))
+    storage.write(tmp_path, training.new_model(frames, Description(**{**SMALL, "dtype": "float32"}), "full", field_scale=0.3))
     state = state_from_atoms(salt(3, 0.02))
     displacement = np.array([0.1, 0.0, 0.2])
     sim = Simulation(state, Dielectric(str(tmp_path)), NVE(timestep=0.5), fields=[Constant(displacement.tolist(), fixes="D")])
@@ -242,7 +287,7 @@ def test_single_precision_finds_the_field_of_a_displacement(frames, tmp_path):
 
 def test_levels_of_two_learned_enthalpies_at_a_displacement(frames, trained, tmp_path):
     """A small model corrected by a large one, each with a polarization of its own: the energy ledger is of second order."""
-    training.write(tmp_path, training.new_model(frames, Description(**SMALL), "quadratic", seed=8))
+    storage.write(tmp_path, training.new_model(frames, Description(**SMALL), "quadratic", seed=8))
     deviations = []
     for timestep in (0.5, 0.25):
         state = state_from_atoms(salt(3, 0.02))
@@ -280,7 +325,7 @@ def test_trained_model_restarts(trained):
 TRAIN = """
 [[stage]]
 kind = "train-dielectric"
-data = ["data.xyz"]
+data = { files = ["data.xyz"] }
 epochs = 1
 compile = false
 model = { cutoff = 3.0, layers = 1, l_max = 1, channels = 2, features = 4, embedding_width = 4, latent_width = 4 }
@@ -313,17 +358,19 @@ def train(folder, frames, keys, monkeypatch):
 
 
 @pytest.mark.parametrize("frames, keys, said", [
-    ([], "", "frames '.*data.xyz' cannot be read: .*No such file"),
-    ("not a number\nfoo\n", "", "frames '.*data.xyz' cannot be read"),
+    ([], "", "the file .*data.xyz does not exist"),
+    ("not a number\nfoo\n", "", "data.xyz cannot be read"),
     (pairs(1), "", "of 1 frames none is left to train on"),
-    (pairs(polarization=2), "", "frame 0 of .*data.xyz: polarization has 2 values; 3 numbers belong there"),
-    (pairs(labels=()), "", "the frames have none of the labels energy, forces"),
+    (pairs(polarization=2), "", "data.xyz, frame 0: 'polarization' has 2 values; 3 numbers belong there"),
+    (pairs(labels=()), "", "no frame has energy, forces, .* or polarizability under a name that is known"),
     (pairs(), "test = 2.0", "test = 2.0: must be less than 1"),
     (pairs(), "test = -1", "test = -1: must be greater than 0"),
     (pairs(), "trajectories = [0, 6]", "trajectories.0 = 0: must be greater than 0"),
-    (pairs(), "batch = 0", "batch = 0: must be greater than 0"),
-    (pairs(), "rate = -1", "rate = -1: must be greater than 0"),
-    (pairs(), "weights = { forces = -1 }", "weights.forces = -1: must be greater than or equal to 0"),
+    (pairs(), "batch = { frames = 0 }", "batch.frames = 0: must be greater than 0"),
+    (pairs(), "optimizer = { rate = -1 }", "rate = -1: must be greater than 0"),
+    (pairs(), 'optimizer = { schedule = "plateau" }', "waits for a validation, and no frames are set aside"),
+    (pairs(), "loss = { forces = -1 }", "loss.forces = -1: must be greater than or equal to 0"),
+    (pairs(), "loss = { dipole = 1 }", "dipole"),
     (pairs(), 'form = "full"\nfield_scale = 0', "field_scale = 0: must be greater than 0"),
     (pairs(), 'max_time = "soon"', "max_time = 'soon': must be hours:minutes"),
 ])
@@ -342,18 +389,18 @@ def test_molecules_and_slabs_have_no_quantum_along_open_directions(pbc, tmp_path
     crystal.calc = SinglePointCalculator(crystal, stress=0.01 * np.arange(6.0), **crystal.calc.results)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        train(tmp_path, [crystal, *pairs(pbc=pbc)], "batch = 2", monkeypatch)
-    errors = json.loads((tmp_path / "model/errors.json").read_text())
-    assert all(np.isfinite(value) for part in errors.values() for value in part.values()) and "polarization" in errors["held out"]
+        train(tmp_path, [crystal, *pairs(pbc=pbc)], "batch = { frames = 2 }", monkeypatch)
+    errors = json.loads((tmp_path / "model/report.json").read_text())["errors"]
+    assert all(np.isfinite(e["mae"]) for part in errors.values() for e in part.values()) and "polarization" in errors["test"]
     open_ = ~np.broadcast_to(pbc, 3)
     cells = []
     for length in (0.0, 4.0):
         atoms = pairs(1, pbc=pbc)[0]
         atoms.cell[2] = [0, 0, length]
-        cells.append(frames_.frame(atoms, SPECIES, 3.0).cell)
+        cells.append(frames_.frame(Source([]), atoms, "here").quanta)
     assert np.array_equal(*cells) and not cells[0][open_].any()
     given, cell = np.array([7.0, 8.0, 9.0]), torch.tensor(cells[0][None])
-    left = training.wrapped(torch.tensor(given[None]), cell, torch.linalg.pinv(cell))[0].numpy()
+    left = labels_.wrapped(torch.tensor(given[None]), cell, torch.linalg.pinv(cell))[0].numpy()
     assert np.allclose(left, np.where(open_, given, given - 6 * np.round(given / 6)))
 
 
@@ -363,7 +410,7 @@ class TestContract(PotentialContract):
     @pytest.fixture(autouse=True)
     def model(self, frames, tmp_path):
         model = training.new_model(frames, Description(**SMALL), "full", field_scale=0.3, seed=4)
-        training.write(tmp_path, model)
+        storage.write(tmp_path, model)
         self.folder = str(tmp_path)
 
     def potential(self):
@@ -386,7 +433,7 @@ def test_kernel_gives_what_torch_gives(frames, tmp_path, shape, form):
     model.scales[:] = torch.tensor([1.3, 0.6])
     if form == "quadratic":
         model.response_scales[:] = torch.tensor([1.0, 0.4, 0.2])
-    training.write(tmp_path, model)
+    storage.write(tmp_path, model)
     atoms = salt(7)
     atoms.set_cell(atoms.cell[:] @ (np.eye(3) + [[0.02, 0.06, 0], [0, 0.01, -0.04], [0.02, 0, 0]]), True)
     found = {}

@@ -36,10 +36,10 @@ def trained(example, data, folder):
     (table,) = tomllib.loads((EXAMPLES / example / "train.toml").read_text())["stage"]
     small = dict(cutoff=2.6, channels=2, features=8, embedding_width=8, latent_width=8, readout_width=8)
     table.pop("trajectories", None)
-    table.update(data=[str(folder / "few.xyz")], epochs=1, compile=False, model={**table["model"], **small})
+    table.update(data={"files": [str(folder / "few.xyz")]}, epochs=1, compile=False, model={**table["model"], **small})
     found = stages.make(table, 0, str(folder)).train(quiet=True)
-    assert set(found) >= {"energy", "forces", "polarization", "born_charges"}
-    assert set(json.loads((folder / "model/errors.json").read_text())) == {"held out", "trained on"}
+    assert set(found["test"].sums) >= {"energy", "forces", "polarization", "born_charges", "born_charges O"}
+    assert set(json.loads((folder / "model/report.json").read_text())["errors"]) == {"train", "test"}
     assert (folder / "model/learning.png").stat().st_size > 1000
 
 

@@ -13,7 +13,7 @@ from engine.testing import random_rotation  # noqa: E402
 from plugins.dielectric.derivatives import evaluate  # noqa: E402
 from plugins.dielectric.model import DielectricModel  # noqa: E402
 from plugins.dielectric.potential import Dielectric  # noqa: E402
-from plugins.dielectric.training import write  # noqa: E402
+from plugins.dielectric.storage import write  # noqa: E402
 from plugins.equivariant import graphs  # noqa: E402
 from plugins.equivariant.description import Description  # noqa: E402
 from plugins.equivariant.potential import Equivariant  # noqa: E402

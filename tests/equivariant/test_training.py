@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,6 +13,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.stress import voigt_6_to_full_3x3_stress
+from torch_processes import histories
 
 from engine.errors import InputError
 from plugins.equivariant import folder
@@ -292,8 +290,8 @@ def test_batches_by_atoms_and_edges(file):
 
 def test_training_by_edges_holds_every_batch(file, tmp_path):
     seen, original = [], Trainer.update
-    Trainer.update = lambda self, rows, total: (seen.append(sum(np.diff(self.labels.store.offsets)[rows])),
-                                                original(self, rows, total))[1]
+    Trainer.update = lambda self, rows: (seen.append(sum(np.diff(self.labels.store.offsets)[rows])),
+                                                original(self, rows))[1]
     try:
         stage(file, tmp_path / "out", epochs=1, batch=BatchSize(3, edges=300)).train(quiet=True)
     finally:
@@ -418,11 +416,11 @@ def stopping(monkeypatch, at):
     """Have a training get SIGTERM in step `at`."""
     original, calls = Trainer.update, []
 
-    def update(self, rows, total):
+    def update(self, rows):
         calls.append(1)
         if len(calls) == at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, rows, total)
+        return original(self, rows)
     monkeypatch.setattr(Trainer, "update", update)
 
 
@@ -537,26 +535,9 @@ def test_fine_tuning_starts_from_the_earlier_model(file, tmp_path):
 
 def test_two_processes_give_the_same_losses(file, tmp_path):
     """Also where there is nothing for the second one, in the last batch and in validation."""
-    script = tmp_path / "go.py"
-    script.write_text(
-        "import sys, torch; torch.set_num_threads(1)\n"
-        "from tests_of_training import stage\n"
-        "how = dict(epochs=2, model=dict(MODEL, dtype='float64'), split=splits.Split('frame', 0.125, 0.0))\n"
-        "stage(sys.argv[1], sys.argv[2], **how).train(quiet=True)\n"
-        .replace("tests_of_training import stage", "test_training import stage, splits, MODEL"))
-    here = os.path.dirname(os.path.abspath(__file__))
-    root = os.path.dirname(os.path.dirname(here))
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-
-    def start(rank, size, out):
-        environment = {**os.environ, "PYTHONPATH": f"{here}:{root}", "RANK": str(rank), "WORLD_SIZE": str(size),
-                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen([sys.executable, str(script), file, str(tmp_path / out)], env=environment)
-    jobs = [start(0, 1, "one")] + [start(rank, 2, "two") for rank in (0, 1)]
-    assert [j.wait(120) for j in jobs] == [0, 0, 0]
-    for a, b in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
+    code = ("how = dict(epochs=2, model=dict(MODEL, dtype='float64'), split=splits.Split('frame', 0.125, 0.0))\n"
+            f"stage({file!r}, sys.argv[1], **how).train(quiet=True)")
+    for a, b in zip(*histories(code, __file__, tmp_path), strict=True):
         assert abs(a["loss"] / b["loss"] - 1) < 1e-9 and abs(a["score"] / b["score"] - 1) < 1e-9
 
 
@@ -568,7 +549,7 @@ def test_wrong_input_is_one_line(file, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         stage("nothing.xyz", tmp_path / "x").train(quiet=True)
     write(tmp_path / "bare.xyz", Atoms("Cu"), format="extxyz")
-    with pytest.raises(InputError, match="no frame has an energy or forces"):
+    with pytest.raises(InputError, match="no frame has energy or forces"):
         stage(str(tmp_path / "bare.xyz"), tmp_path / "x", split=splits.Split("frame", 0, 0)).train(quiet=True)
 
 

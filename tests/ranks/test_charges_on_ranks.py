@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from engine.parallel import Serial
 from plugins.dielectric.model import DielectricModel
-from plugins.dielectric.training import write
+from plugins.dielectric.storage import write
 from plugins.equivariant import folder
 from plugins.equivariant.description import Description
 from plugins.equivariant.last_layer import FILE, last_linear

@@ -19,7 +19,7 @@ SMALL = dict(species=["O", "H"], cutoff=3.4, neighbors=12.0, l_max=1, channels=4
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     from plugins.dielectric.model import DielectricModel
-    from plugins.dielectric.training import write
+    from plugins.dielectric.storage import write
     from plugins.equivariant.description import Description
 
     path = tmp_path_factory.mktemp("models")

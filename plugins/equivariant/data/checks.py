@@ -43,11 +43,14 @@ def _named(rows, frames):
     return shown + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
 
 
-def check(frames: Sequence[Frame]) -> Report:
+def check(frames: Sequence[Frame], labels=shards.LABELS, enough=("energy", "forces")) -> Report:
     """Look at every frame, one by one: numbers that are none, labels that are missing, duplicates, outliers, suspicious
-    units. Of a frame no more than a few numbers are kept."""
+    units. Of a frame no more than a few numbers are kept.
+
+    labels : that there may be;  enough : of which one at least must be there
+    """
     report, n = Report(), len(frames)
-    species, size, labelled = set(), shards.sizes(frames), {name: shards.having(frames, name) for name in shards.LABELS}
+    species, size, labelled = set(), shards.sizes(frames), {name: shards.having(frames, name) for name in labels}
     wrong = []  # (what about it, row)
     for row, f in enumerate(frames):
         species |= set(f.symbols)
@@ -68,9 +71,9 @@ def check(frames: Sequence[Frame]) -> Report:
         if 0 < having.sum() < n:
             report.warnings.append(f"{n - having.sum()} frames have no {label}")
     report.refused += [f"{frames[row].source}: {what}" for what, row in wrong]
-    if not (labelled["energy"] | labelled["forces"]).any():
-        report.refused.append("no frame has an energy or forces under a name that is known; name them with energy = ..., "
-                              "forces = ...")
+    if not any(labelled[name].any() for name in enough):
+        report.refused.append(f"no frame has {', '.join(enough[:-1])} or {enough[-1]} under a name that is known; name them with "
+                              "energy = ..., forces = ...")
     if report.refused:
         return report
     _look_closer(frames, names, report)
@@ -128,8 +131,7 @@ def _look_closer(frames, names, report):
 
 def _place(f):
     """A number shared by frames with the same atoms at the same places, to 1e-6 Å."""
-    key = np.round(f.positions, 6).tobytes() + "".join(f.symbols).encode() + np.round(f.cell, 6).tobytes()
-    return int.from_bytes(hashlib.sha256(key).digest()[:8], "little")
+    return int.from_bytes(hashlib.sha256(f.place()).digest()[:8], "little")
 
 
 def _energies(per_atom, frames, report):

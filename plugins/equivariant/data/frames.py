@@ -23,8 +23,7 @@ DIALECTS = {  # names that people give to labels, the commonest first
     "stress": ("stress", "REF_stress", "dft_stress", "DFT_stress", "virial_stress"),
     "virial": ("virial", "virials", "REF_virial", "REF_virials", "dft_virial"),
 }
-WEIGHTS = {"frame": ("config_weight", "REF_weight"), **{label: (f"config_{label}_weight", f"{label}_weight")
-                                                        for label in ("energy", "forces", "stress")}}
+WEIGHTS = "config_weight", "REF_weight"  # names of a frame's
 VOIGT = "xx yy zz yz xz xy"
 
 
@@ -47,6 +46,10 @@ class Frame:
     @property
     def volume(self):
         return float(abs(np.linalg.det(self.cell))) if self.periodic.all() else 0.0
+
+    def place(self) -> bytes:
+        """What the labels follow from, to 1e-6 Å."""
+        return np.round(self.positions, 6).tobytes() + "".join(self.symbols).encode() + np.round(self.cell, 6).tobytes()
 
 
 @dataclass
@@ -86,7 +89,7 @@ def _factors(source):
     return energy, length, stress[source.stress_unit]
 
 
-def _found(atoms):
+def carried(atoms):
     """Everything that a frame carries by name: its info, arrays, and a calculator's results."""
     results = dict(atoms.calc.results) if atoms.calc is not None else {}
     return {**results, **atoms.info, **{k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}}
@@ -106,7 +109,7 @@ def _choose(label, given, found, where):
     return distinct[0] if distinct else None
 
 
-def _weights(source, found, where):
+def weights_of(source, found, where, labels=("energy", "forces", "stress")):
     """{label: weight} of a frame, from what it says of itself."""
     def value(names):
         name = next((n for n in names if n in found), None)
@@ -124,8 +127,8 @@ def _weights(source, found, where):
         return {}
     if source.weight is not None and source.weight not in found:
         raise InputError(f"{where}: no '{source.weight}' for its weight; the frame has: {', '.join(sorted(map(str, found)))}")
-    whole = value((source.weight,) if source.weight is not None else WEIGHTS["frame"])
-    weights = {label: whole * value(WEIGHTS[label]) for label in ("energy", "forces", "stress")}
+    whole = value((source.weight,) if source.weight is not None else WEIGHTS)
+    weights = {label: whole * value((f"config_{label}_weight", f"{label}_weight")) for label in labels}
     return {label: w for label, w in weights.items() if w != 1.0}
 
 
@@ -133,7 +136,7 @@ def _same(a, b):
     return np.shape(a) == np.shape(b) and np.array_equal(np.asarray(a), np.asarray(b))
 
 
-def _number(value, name, shape, where):
+def numbers(value, name, shape, where):
     """A label as an array of floats of that shape."""
     try:
         value = np.asarray(value, float)
@@ -146,7 +149,7 @@ def _number(value, name, shape, where):
 
 
 def _tensor(value, order, where, name="stress"):
-    value = _number(value, name, np.shape(value), where)
+    value = numbers(value, name, np.shape(value), where)
     if value.size == 9:
         return value.reshape(3, 3)
     names = order.split()
@@ -166,13 +169,18 @@ def read(source: Source) -> list[Frame]:
 
 def stream(source: Source) -> Iterator[Frame]:
     """The same one by one; a file is held in memory only where ASE knows no other way to read its format."""
+    return (frame(source, atoms, where) for atoms, where in images(source))
+
+
+def images(source: Source):
+    """ASE Atoms as the files have them, one by one, and where each stands."""
     nothing = True
     for path in source.files:
         if not Path(path).is_file():
             raise InputError(f"data: the file {path} does not exist")
         for number, atoms in zip(_numbers(path, source.frames), _images(path, source.frames)):
             nothing = False
-            yield _frame(source, atoms, f"{Path(path).name}, frame {number}")
+            yield atoms, f"{Path(path).name}, frame {number}"
     if nothing:
         raise InputError(f"data: no frames in {', '.join(source.files)}")
 
@@ -209,20 +217,21 @@ def _images(path, index):
         yield atoms
 
 
-def _frame(source, atoms, where):
+def frame(source: Source, atoms, where: str) -> Frame:
+    """Atoms with their labels converted."""
     energy_factor, length, _ = _factors(source)
-    found = _found(atoms)
+    found = carried(atoms)
     name = {label: _choose(label, getattr(source, label), found, where) for label in DIALECTS}
-    frame = Frame(np.array(atoms.get_chemical_symbols()), atoms.positions * length, np.array(atoms.cell) * length,
+    made = Frame(np.array(atoms.get_chemical_symbols()), atoms.positions * length, np.array(atoms.cell) * length,
                   np.array(atoms.pbc, bool), None, None, None, where,
-                  {k: v for k, v in found.items() if np.ndim(v) == 0}, _weights(source, found, where))
+                 {k: v for k, v in found.items() if np.ndim(v) == 0}, weights_of(source, found, where))
     if name["energy"]:
-        frame.energy = float(_number(np.squeeze(found[name["energy"]]), name["energy"], (), where)) * energy_factor
+        made.energy = float(numbers(np.squeeze(found[name["energy"]]), name["energy"], (), where)) * energy_factor
     if name["forces"]:
-        frame.forces = _number(found[name["forces"]], name["forces"], (len(atoms), 3), where) * (energy_factor / length)
-    if frame.periodic.all():
-        frame.stress = _stress(source, atoms, found, name, frame.volume, where)
-    return frame
+        made.forces = numbers(found[name["forces"]], name["forces"], (len(atoms), 3), where) * (energy_factor / length)
+    if made.periodic.all():
+        made.stress = _stress(source, atoms, found, name, made.volume, where)
+    return made
 
 
 def _stress(source, atoms, found, name, volume, where):

@@ -193,11 +193,11 @@ def having(frames, label) -> np.ndarray:
     return np.array([getattr(f, label) is not None for f in frames], bool)
 
 
-def digest(frames) -> str:
+def digest(frames, labels=LABELS) -> str:
     """Hash of what is learned from: where atoms are, and labels."""
     found = hashlib.sha256(geometries(frames).tobytes())
     for f in frames:
-        found.update(b"".join(np.asarray(getattr(f, label), float).tobytes() for label in LABELS))
+        found.update(b"".join(np.asarray(getattr(f, label), float).tobytes() for label in labels))
     return found.hexdigest()[:16]
 
 

@@ -7,6 +7,7 @@ size-th frame of a batch, and weights are divided by the counts of the whole bat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from engine.errors import InputError
 from plugins.equivariant.data import shards
 from plugins.equivariant.data.store import GraphStore
-from plugins.equivariant.graphs import join
+from plugins.equivariant.graphs import join, with_room
 
 
 @dataclass
@@ -85,12 +86,24 @@ class Labels:
     lattice : of a model with latent charges, a ``lattice_sum.Lattice``: its three tensors stand before the labels
     """
 
+    #: what one system, or one atom, has of each label, and how many numbers of it count
+    SHAPES: ClassVar = {"energy": (), "forces": (3,), "stress": (3, 3)}
+    OF_ATOMS: ClassVar = frozenset({"forces"})
+
     def __init__(self, frames, store: GraphStore, shifts, loss: Loss, cutoff, dtype, lattice=None):
         self.lattice = lattice
         self.frames, self.store, self.loss, self.cutoff, self.dtype = frames, store, loss, cutoff, dtype
         self.base = store.counts @ np.asarray(shifts, float)
         self.sizes = shards.sizes(frames)
-        self.has = {label: shards.having(frames, label) for label in shards.LABELS}
+        self.has = {label: shards.having(frames, label) for label in self.SHAPES}
+
+    def limits(self, how: BatchSize):
+        """For ``order``: sizes of all frames and the most in a batch."""
+        return [(self.sizes, how.atoms), (np.diff(self.store.offsets), how.edges)]
+
+    def digest(self):
+        """Hash of what is learned from."""
+        return shards.digest(self.frames, tuple(self.SHAPES))
 
     def lacking(self, rows: dict[str, np.ndarray]) -> list[str]:
         """What the loss asks for and the frames of a part do not have, in lines; refused where that leaves nothing to learn
@@ -108,31 +121,41 @@ class Labels:
         """Tensors of this process's part of the batch `rows`."""
         mine = rows[rank::size]
         found = [self.frames[r] for r in mine]
-        counts = dict(energy=self.has["energy"][rows].sum(), forces=3 * (self.sizes * self.has["forces"])[rows].sum(),
-                      stress=9 * self.has["stress"][rows].sum())
         graphs = [self.store.graph(r, f) for r, f in zip(mine, found)]
-        batch = join(graphs, self.cutoff, self.dtype, shape.atoms, shape.neighbors)
-        a, s = len(batch.species), shape.frames
-        energy, forces, stress = np.zeros(s), np.zeros((a, 3)), np.zeros((s, 3, 3))
-        weights = dict(energy=np.zeros(s), forces=np.zeros(a), stress=np.zeros(s))
-        start = 0
-        for k, (r, f) in enumerate(zip(mine, found)):
-            n = len(f.symbols)
-            weight = {name: f.weights.get(name, 1.0) * value / max(counts[name], 1) for name, value in vars(self.loss).items()}
-            if f.energy is not None:
-                energy[k], weights["energy"][k] = f.energy - self.base[r], weight["energy"]
-            if f.forces is not None:
-                forces[start:start + n], weights["forces"][start:start + n] = f.forces, weight["forces"]
-            if f.stress is not None:
-                stress[k], weights["stress"][k] = f.stress, weight["stress"]
-            start += n
-        system = torch.where(batch.system == len(mine), s, batch.system)
-        volume, atoms = torch.ones(s, dtype=torch.float64), torch.ones(s, dtype=torch.float64)
-        volume[:len(mine)] = torch.where(batch.volume > 0, batch.volume, torch.ones_like(batch.volume))
-        atoms[:len(mine)] = batch.counts
-        d = self.dtype
-        t = torch.tensor
-        far = self.lattice.tensors(found, a, s, d) if self.lattice is not None else ()
-        return (batch.vectors, batch.neighbours, batch.species, batch.around, system, volume, *far, atoms,
-                t(energy), t(weights["energy"]), t(forces, dtype=d), t(weights["forces"], dtype=d),
-                t(stress, dtype=d), t(weights["stress"], dtype=d))
+        batch = with_room(join(graphs, self.cutoff, self.dtype, shape.atoms, shape.neighbors), shape.frames)
+        *graph, atoms = batch.tensors()
+        more = self.conditions(found, len(batch.species), shape.frames)
+        return *graph, *more, atoms, *self.targets(rows, mine, found, len(batch.species), shape.frames)
+
+    def conditions(self, found, atoms, systems):
+        """Tensors of what a model is told of the frames beside their graphs."""
+        return self.lattice.tensors(found, atoms, systems, self.dtype) if self.lattice is not None else ()
+
+    def target(self, name, row, frame):
+        """The label that a model without shifts learns."""
+        label = getattr(frame, name)
+        return label - self.base[row] if name == "energy" and label is not None else label
+
+    def factor(self, name):
+        """Weight of the mean squared error of a label."""
+        return getattr(self.loss, name)
+
+    def count(self, name, rows):
+        """How many numbers of a label the frames `rows` have."""
+        return int((self.has[name] * (self.sizes if name in self.OF_ATOMS else 1))[rows].sum() * np.prod(self.SHAPES[name]))
+
+    def targets(self, rows, mine, found, atoms, systems):
+        """Of each label, its values in padded rows and their weights, zero where there is none. Energies are in float64."""
+        out, n = [], [len(f.symbols) for f in found]
+        ends = np.cumsum(n)
+        for name, shape in self.SHAPES.items():
+            each = name in self.OF_ATOMS
+            values, weights = np.zeros((atoms if each else systems, *shape)), np.zeros(atoms if each else systems)
+            weight = self.factor(name) / max(self.count(name, rows), 1)
+            for k, (row, f) in enumerate(zip(mine, found)):
+                if (label := self.target(name, row, f)) is not None:
+                    at = slice(ends[k] - n[k], ends[k]) if each else k
+                    values[at], weights[at] = label, f.weights.get(name, 1.0) * weight
+            dtype = torch.float64 if name == "energy" else self.dtype
+            out += [torch.tensor(values, dtype=dtype), torch.tensor(weights, dtype=dtype)]
+        return out

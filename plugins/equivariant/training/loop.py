@@ -21,8 +21,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from engine.errors import InputError
-from plugins.equivariant.data import shards
-from plugins.equivariant.training import batches, checkpoint, metrics
+from plugins.equivariant.training import batches, checkpoint, metrics, report
 from plugins.equivariant.training.muon import Muon
 from plugins.equivariant.training.step import Evaluation, Step, losses
 
@@ -53,6 +52,10 @@ class Trainer:
 
     epochs : at most;  seconds : by `clock`, at most;  patience : epochs without a better validation before it stops
     losses : what is minimised (``step.losses``, or a pair's);  identity : of the model, and how its shifts and scales are found
+
+    What an epoch comes to is judged by the validation frames, or those of training where there are none; the weights' average
+    that did best is kept in `best_weights`. A training of more labels is a subclass with its own `functions`, `inputs`, `judge`
+    and `errors` (``plugins.dielectric.training``).
     """
 
     def __init__(self, model, labels, rows, how: Optimizer, batch: batches.BatchSize, epochs, folder, processes, *,
@@ -65,7 +68,7 @@ class Trainer:
         self.clock = clock
         sizes = labels.sizes
         self.batch = batch
-        self.limits = [(sizes, batch.atoms), (np.diff(labels.store.offsets), batch.edges)]
+        self.limits = labels.limits(batch)
         everything = np.concatenate([np.asarray(part, int) for part in rows.values()])
         self.shape = batches.shape_for(labels.store, sizes, everything, batch, processes.size)
         self.names = [n for n, _ in model.named_parameters()]
@@ -75,25 +78,35 @@ class Trainer:
         if how.kind not in OPTIMIZERS:
             raise InputError(f"optimizer: kind = '{how.kind}'; allowed: {', '.join(OPTIMIZERS)}")
         self.optimizer = OPTIMIZERS[how.kind](self.parameters, how.rate)
-        stress = labels.loss.stress > 0
-        self.step = Step(model, self.names, stress, compiled, losses, self.shape.edges)
-        self.evaluation = Evaluation(model, self.names, bool(labels.has["stress"].any()), losses)
+        self.step, self.evaluation = self.functions(compiled, losses)
+        self.total = len(self.order(0)) * epochs  # steps
         self.state = dict(epoch=0, batch=0, steps=0, best=math.inf, best_epoch=-1, since=0, factor=1.0, seconds=0.0,
                           loss_sum=0.0, history=[])
 
-    # -- one step ---------------------------------------------------------------------------------------------------
-    def rate(self, total):
-        """Learning rate of the present step, of `total` in all epochs."""
-        s, how = self.state["steps"], self.how
-        value = how.rate * self.state["factor"]
-        if how.schedule == "cosine":
-            done = max(s / max(total, 1), self.state["seconds"] / (self.seconds or math.inf))
-            value *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-        return value * min(1.0, (s + 1) / max(how.warmup, 1))
+    def functions(self, compiled, losses):
+        """(step, evaluation)"""
+        step = Step(self.model, self.names, self.labels.loss.stress > 0, compiled, losses, self.shape.edges)
+        return step, Evaluation(self.model, self.names, bool(self.labels.has["stress"].any()), losses)
 
-    def update(self, rows, total):
-        batch = self.labels.batch(rows, self.shape, self.processes.rank, self.processes.size)
-        gradients, loss = self.step(self.parameters, batch)
+    # -- one step ---------------------------------------------------------------------------------------------------
+    @property
+    def done(self):
+        """Part of the training that is over, by steps or by the clock."""
+        return min(max(self.state["steps"] / max(self.total, 1), self.state["seconds"] / (self.seconds or math.inf)), 1.0)
+
+    def rate(self):
+        """Learning rate of the present step."""
+        how, value = self.how, self.how.rate * self.state["factor"]
+        if how.schedule == "cosine":
+            value *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.done))
+        return value * min(1.0, (self.state["steps"] + 1) / max(how.warmup, 1))
+
+    def inputs(self, rows):
+        """What the step is given of the batch `rows`: this process's part."""
+        return self.labels.batch(rows, self.shape, self.processes.rank, self.processes.size)
+
+    def update(self, rows):
+        gradients, loss = self.step(self.parameters, self.inputs(rows))
         *gradients, loss = self.processes.sum([*gradients, loss])
         if not math.isfinite(float(loss)):
             raise InputError(f"training: the loss is not a number at step {self.state['steps']}; a lower rate or clip helps, "
@@ -103,7 +116,7 @@ class Trainer:
         if self.how.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.how.clip)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(total)
+            group["lr"] = self.rate()
         self.optimizer.step()
         self.state["steps"] += 1
         with torch.no_grad():
@@ -134,11 +147,10 @@ class Trainer:
         """
         state = self.state
         started, saved = self.clock() - state["seconds"], time.perf_counter()
-        per_epoch = len(self.order(0))
         while (reason := self.over()) is None:
             order = self.order(state["epoch"])
             while state["batch"] < len(order) and reason is None:
-                state["loss_sum"] += self.update(order[state["batch"]], per_epoch * self.epochs)
+                state["loss_sum"] += self.update(order[state["batch"]])
                 state["batch"] += 1
                 why = interrupted()
                 state["seconds"], stop = self.processes.largest(self.clock() - started, float(why is not None))
@@ -158,28 +170,34 @@ class Trainer:
 
     def end_of_epoch(self):
         state = self.state
-        part = "validation" if len(self.rows["validation"]) else "train"
-        errors = self.errors(part, self.average)
-        loss = self.labels.loss
+        row = dict(epoch=state["epoch"], loss=state["loss_sum"] / max(state["batch"], 1),
+                   rate=self.optimizer.param_groups[0]["lr"], seconds=state["seconds"]) | self.judge()
+        state["history"].append(row)
+        if self.processes.first:
+            found = [f"{name} {factor * row[name]:.3g}" for name, (_, factor) in report.UNITS.items() if name in row]
+            judged = f"{self.watched} MAE (meV, Å): {', '.join(found)}  " if found else ""
+            self.say(f"epoch {row['epoch']:4d}  loss {row['loss']:.4g}  {judged}rate {row['rate']:.2g}  {row['seconds']:.0f} s")
+        state.update(epoch=state["epoch"] + 1, batch=0, loss_sum=0.0)
+
+    @property
+    def watched(self):
+        """The part by which an epoch is judged."""
+        return "validation" if len(self.rows["validation"]) else "train"
+
+    def judge(self):
+        """What an epoch came to, {"score": ..., label: MAE}, and what follows for the weights that are kept."""
+        state, errors, loss = self.state, self.errors(self.watched, self.average), self.labels.loss
         score = sum(w * errors.rmse(name) ** 2 for name, w in vars(loss).items() if w and name in errors.sums)
         if not math.isfinite(score):
-            raise InputError(f"training: errors on the {part} frames are not numbers after epoch {state['epoch']}; "
+            raise InputError(f"training: errors on the {self.watched} frames are not numbers after epoch {state['epoch']}; "
                              "a lower rate helps")
-        mean = state["loss_sum"] / max(state["batch"], 1)
-        state["history"].append(dict(epoch=state["epoch"], loss=mean, score=score, rate=self.optimizer.param_groups[0]["lr"],
-                                     seconds=state["seconds"], **{k: v["mae"] for k, v in errors.as_dict().items()}))
         state["since"] += 1
         if score < state["best"]:
             state.update(best=score, best_epoch=state["epoch"], since=0)
             self.best_weights = [a.clone() for a in self.average]
         elif self.how.schedule == "plateau" and state["since"] % self.how.wait == 0:
             state["factor"] *= self.how.factor
-        if self.processes.first:
-            found = ", ".join(f"{name} {1e3 * errors.mae(name):.3g}" for name in ("energy", "forces", "stress")
-                              if name in errors.sums)
-            self.say(f"epoch {state['epoch']:4d}  loss {mean:.4g}  {part} MAE (meV, Å): {found}  "
-                     f"rate {self.optimizer.param_groups[0]['lr']:.2g}  {state['seconds']:.0f} s")
-        state.update(epoch=state["epoch"] + 1, batch=0, loss_sum=0.0)
+        return {"score": score} | {name: values["mae"] for name, values in errors.as_dict().items()}
 
     def errors(self, part, parameters, keep=False, evaluation=None):
         return metrics.measure(evaluation or self.evaluation, parameters, self.labels, self.rows[part], self.shape,
@@ -203,7 +221,7 @@ class Trainer:
     def given(self):
         """All that decides what comes next and is not in the state."""
         rows = json.dumps({part: np.asarray(rows).tolist() for part, rows in self.rows.items()})
-        return {"frames": shards.digest(self.labels.frames),
+        return {"frames": self.labels.digest(),
                 "split": hashlib.sha256(rows.encode()).hexdigest()[:16],
                 "loss": asdict(self.labels.loss), "batch": asdict(self.batch), "optimizer": asdict(self.how), "seed": self.seed,
                 "model": hashlib.sha256(self.identity.encode()).hexdigest()[:16]}

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from plugins.equivariant.training.report import UNITS
+
 PLOTTED = 50_000  # atoms in a parity plot
+OF_SPECIES = "forces", "born_charges"  # told apart by species
 
 
 class Errors:
@@ -23,7 +26,7 @@ class Errors:
 
     def total(self, processes):
         """Sums over all processes; the same names on all of them."""
-        names = ["energy", "forces", "stress"] + [f"forces {s}" for s in self.species]
+        names = [*UNITS, *(f"{name} {s}" for name in OF_SPECIES for s in self.species)]
         table = torch.tensor(np.array([self.sums.get(n, np.zeros(3)) for n in names]))
         table = processes.sum([table])[0].numpy()
         self.sums = {n: row for n, row in zip(names, table) if row[2] > 0}
@@ -46,7 +49,7 @@ def measure(evaluation, parameters, labels, rows, shape, processes, keep=False) 
 
     keep : labels and predictions too, for parity plots, of as many frames, evenly chosen, as have some `PLOTTED` atoms
     """
-    species = labels.species_names
+    species = labels.store.names
     errors = Errors(species)
     every = max(-(-int(labels.sizes[rows].sum()) // PLOTTED), 1)
     group = shape.frames * processes.size

@@ -102,7 +102,7 @@ class Together:
         self.stage, how = stage, stage.cotrain
         start = how.start or Path(how.folder) / ALONE
         self.small = folders.load(start)[0]
-        self.description = d = describe(stage, found, species=self.small.species)
+        self.description = d = describe(stage.model, found, self.small.species)
         if d.zbl:
             raise InputError("train.model: zbl belongs to the small model of a pair (cotrain.model), which acts in every step")
         if d.charges or self.small.charges:
@@ -124,7 +124,6 @@ class Together:
         """rms force, eV/Å, that the small model leaves on `rows`, of all or of each species: the scales of the large one."""
         stage, d = self.stage, self.small
         labels = batches.Labels(self.frames, graphs, small.shifts.numpy(), stage.loss, d.cutoff, getattr(torch, d.dtype))
-        labels.species_names = d.species
         shape = batches.shape_for(graphs, labels.sizes, rows, stage.batch, processes.size)
         names, parameters = zip(*small.named_parameters())
         found = metrics.measure(Evaluation(small, names, False), parameters, labels, rows, shape, processes)
@@ -143,7 +142,7 @@ class Together:
         return {f"small {part}": trainer.errors(part, trainer.best_weights, evaluation=evaluation)
                 for part in ("validation", "test") if len(trainer.rows[part])}
 
-    def save(self, out, about):
+    def save(self, trainer, out, about):
         small, large = Path(self.stage.cotrain.folder), Path(out)
         folders.save(small, self.small, folders.from_model(self.model.small), about | {"rest": str(large)})
         folders.save(large, self.description, folders.from_model(self.model.large), about | {"rest_of": str(small)})

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 
 from engine.errors import InputError
-from plugins.equivariant import core
+from plugins.equivariant import core, last_layer
 from plugins.equivariant import description as descriptions
 from plugins.equivariant import folder as folders
 from plugins.equivariant.data import baseline, shards, store
@@ -18,17 +18,20 @@ from plugins.equivariant.training.step import losses
 UNUSED = {"features", "embedding_depth", "embedding_width", "readout_depth"}  # by message passing
 
 
-def describe(stage, found, species=None):
-    """The description: species from the frames, average neighbours from their graphs, where the stage gives none."""
-    if stage.start is not None:
-        d, _ = folders.load(stage.start)
-        odd = [k for k, v in stage.model.items() if k != "dtype" and getattr(d, k, None) != v]
-        if odd:
-            raise InputError(f"train: model.{odd[0]} differs from that of start = {stage.start}; leave it out")
-        if stage.scales != "one":
-            raise InputError(f"train: scales are those of start = {stage.start}; leave them out")
-        return dataclasses.replace(d, dtype=stage.model.get("dtype", d.dtype))
-    table = dict(stage.model)
+def started(stage):
+    """The description of the model that is trained on."""
+    d, _ = folders.load(stage.start)
+    odd = [k for k, v in stage.model.items() if k != "dtype" and getattr(d, k, None) != v]
+    if odd:
+        raise InputError(f"train: model.{odd[0]} differs from that of start = {stage.start}; leave it out")
+    if stage.scales != "one":
+        raise InputError(f"train: scales are those of start = {stage.start}; leave them out")
+    return dataclasses.replace(d, dtype=stage.model.get("dtype", d.dtype))
+
+
+def describe(table, found, species=None):
+    """The description: species from the frames, average neighbours from their graphs, where the table gives none."""
+    table = dict(table)
     idle = sorted(set(table) & UNUSED) if table.get("architecture") == "message-passing" else []
     if idle:
         raise InputError(f"train.model: {', '.join(idle)} would do nothing: message passing has `channels` of every irrep, and "
@@ -56,7 +59,7 @@ class Single:
     losses = staticmethod(losses)
 
     def __init__(self, stage, found, rows, processes):
-        self.description = d = describe(stage, found)
+        self.description = d = started(stage) if stage.start is not None else describe(stage.model, found)
         self.frames = without_core(found, d)
         torch.manual_seed(stage.seed)
         self.model, training = build(d), lambda: (self.frames[r] for r in rows["train"])
@@ -78,8 +81,9 @@ class Single:
     def errors(self, trainer):
         return {}
 
-    def save(self, out, about):
+    def save(self, trainer, out, about):
         folders.save(out, self.description, folders.from_model(self.model), about)
+        last_layer.keep(trainer, out)
 
 
 def left(frames, model):
