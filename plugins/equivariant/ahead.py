@@ -27,15 +27,18 @@ from engine.errors import InputError, one_line
 from engine.kernels.compiled import cache_folder
 from engine.output.file import writing
 from plugins.equivariant import folder as folders
+from plugins.equivariant import torch_runner
 from plugins.equivariant.description import Description
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-10}  # of the largest number, compiled against eager
 
 
-def machine() -> dict:
+def machine(device="cpu") -> dict:
     """What native code depends on; "form" : how the functions are written, to be counted up where that changes."""
-    return {"form": 3, "torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads(),
-            "processor": torch.backends.cpu.get_cpu_capability(), "device": "cpu"}
+    about = {"form": 3, "torch": torch.__version__, "machine": platform.machine(), "device": device}
+    if torch_runner.at_hand(device).type == "cpu":
+        return about | {"threads": torch.get_num_threads(), "processor": torch.backends.cpu.get_cpu_capability()}
+    return about | {"processor": f"{torch.cuda.get_device_name()} {torch.cuda.get_device_capability()}"}
 
 
 def _readout(name, function, charges):
@@ -101,10 +104,13 @@ def free_sizes(model):
 
 
 def examples(model, atoms=None, neighbours=None, ghosts=None, seed=0):
-    """Arguments for every function, and which of their axes are dynamic."""
-    d, rng = model.description, np.random.default_rng(seed)
-    if atoms is None:
-        atoms, neighbours, ghosts = free_sizes(model)
+    """Arguments for every function, on the model's device, and which of their axes are dynamic."""
+    d, rng, device = model.description, np.random.default_rng(seed), model.scales.device
+    found = _examples(model, d, rng, *((atoms, neighbours, ghosts) if atoms else free_sizes(model)))
+    return {name: (tuple(x.to(device) for x in arguments), axes) for name, (arguments, axes) in found.items()}
+
+
+def _examples(model, d, rng, atoms, neighbours, ghosts):
     dtype = getattr(torch, d.dtype)
     direction = rng.normal(size=(atoms, neighbours, 3))
     length = rng.uniform(0.3, 1.1, (atoms, neighbours, 1)) * d.cutoff
@@ -148,15 +154,16 @@ def _compile(function, arguments, axes, path):
         torch._inductor.aoti_compile_and_package(program, package_path=str(path))
 
 
-def compile_folder(model_folder, out=None, say=lambda text: None, force=False) -> Path:
+def compile_folder(model_folder, out=None, say=lambda text: None, force=False, device="cpu") -> Path:
     """Compile a model folder; returns the folder of packages, made once for this machine and these weights.
 
     out : where the package goes instead of into the cache, replacing one that is there only with `force`
+    device : "cpu" or "cuda"
     """
     if out is not None:
         refuse_to_overwrite(out, force)
     d, arrays = folders.load(model_folder)
-    about = {**machine(), "weights": weights_hash(d, arrays), "species": d.species, "cutoff": d.cutoff,
+    about = {**machine(device), "weights": weights_hash(d, arrays), "species": d.species, "cutoff": d.cutoff,
              "units": "eV, Å", "architecture": d.architecture, "dtype": d.dtype, "layers": d.layers}
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
     target = Path(out).resolve() if out is not None else cache_folder() / f"aoti_{key}"
@@ -199,7 +206,7 @@ def one_at_a_time(name):
 def _compile_into(model_folder, target, d, about, say):
     if not shutil.which(os.environ.get("CXX", "g++")) and not shutil.which("clang++"):
         raise InputError("compiling ahead of time needs a C++ compiler (g++ or clang++), and none is found")
-    model = folders.to_model(model_folder).requires_grad_(False)
+    model = folders.to_model(model_folder).requires_grad_(False).to(about["device"])
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix="aoti_tmp_"))
@@ -244,14 +251,14 @@ def weights_hash(d: Description, arrays) -> str:
     return digest.hexdigest()[:20]
 
 
-def load_packages(folder, d: Description, arrays) -> dict:
+def load_packages(folder, d: Description, arrays, device="cpu") -> dict:
     """{name: function} of a folder of packages; refused in one line where they are not for this model and machine."""
     folder = Path(folder)
     try:
         about = dict(json.loads((folder / "package.json").read_text()))
     except (OSError, ValueError, TypeError):
         raise InputError(f"{folder} holds no compiled model: package.json is missing or cannot be read") from None
-    for key, value in {**machine(), "weights": weights_hash(d, arrays)}.items():
+    for key, value in {**machine(device), "weights": weights_hash(d, arrays)}.items():
         if about.get(key) != value:
             raise InputError(f"{folder} was compiled for {key} = {about.get(key)}, here it is {value}; compile it again")
     names = ["whole"] if d.architecture == "local" else [

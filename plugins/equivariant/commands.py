@@ -54,6 +54,7 @@ def convert(
 def compile(
     folder: Annotated[str, typer.Argument(help="a trained model")],
     output: Annotated[str, typer.Option("--output", help="write the package there instead of into the cache")] = "",
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda")] = "cpu",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="threads that native code is made for, by default those "
                                                 "of a run of one process; 1 for ranks of one core each")] = None,
     force: Annotated[bool, typer.Option("--force", help="replace the package that is there")] = False,
@@ -64,15 +65,18 @@ def compile(
     from plugins.equivariant import folder as folders
 
     d, arrays = folders.load(folder)
-    if d.architecture != "local" or output:
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device {device}; allowed: cpu, cuda")
+    on_cpu = device == "cpu"
+    if d.architecture != "local" or output or not on_cpu:
         try:
             from plugins.equivariant import ahead
         except ImportError:
             raise InputError("native code is made by torch: pip install engine-md[learned]") from None
         threads = share_cores(Serial(), threads)
-        made = ahead.compile_folder(folder, output or None, print, force)
-        print(f"{folder}: {made}, for {threads} thread{'s' if threads > 1 else ''}")
-    if d.architecture == "local":
+        made = ahead.compile_folder(folder, output or None, print, force, device)
+        print(f"{folder}: {made}, for {f'{threads} threads' if on_cpu and threads > 1 else 'one thread' if on_cpu else device}")
+    if d.architecture == "local" and on_cpu:
         from plugins.equivariant.kernel.run import Kernel
 
         Kernel(d, arrays)

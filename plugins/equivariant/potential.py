@@ -28,9 +28,8 @@ class Equivariant(Potential):
     """A trained model.
 
     model : the folder that ``engine train`` or ``engine convert`` wrote; backend : "kernel" (Numba, local models on
-    a CPU), "compiled" (torch, ahead of time, on a CPU), "torch" (eager), or the best of those that can run it; package : a
-    folder of ``engine compile --output``, native code that runs only with trust = true; device : "cpu", or "cuda", where
-    models run eagerly
+    a CPU), "compiled" (torch, ahead of time), "torch" (eager), or the best of those that can run it; package : a folder of
+    ``engine compile --output``, native code that runs only with trust = true; device : "cpu", or "cuda", through torch
     spacing : Å, of the mesh on which latent charges act on each other, where the model has them; 0.4 of their smearing
     if not given, which is good to about 1e-6 of the forces
     """
@@ -55,10 +54,7 @@ class Equivariant(Potential):
         if self.backend == "kernel" and not local:
             raise InputError(f"the model {self.model} passes messages, which backend = \"kernel\" cannot; leave it out")
         if self.backend == "kernel" and self.device != "cpu":
-            raise InputError("backend = \"kernel\" runs on a CPU; for a GPU say backend = \"torch\"")
-        if self.device != "cpu" and (self.backend == "compiled" or self.package is not None):
-            raise InputError("backend = \"compiled\" and packages are native code for a CPU; on a GPU models run eagerly today: "
-                             "say backend = \"torch\" with device = \"cuda\"")
+            raise InputError("backend = \"kernel\" runs on a CPU; leave it out for a GPU")
         if self.package is not None and not self.trust:
             raise InputError(f"package = {self.package} is native code from outside; say trust = true if you trust its "
                              "source, or leave it out: the engine compiles the model itself")
@@ -90,14 +86,12 @@ class Equivariant(Potential):
 
             return Kernel(self.description, self.arrays, numba.get_num_threads())
         try:
-            import torch
+            from plugins.equivariant.torch_runner import TorchRunner, at_hand
         except ImportError:
             raise InputError(f"the model {self.model} needs torch to run here: pip install engine-md[learned]") from None
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("device = \"cuda\": torch sees no GPU on this machine")
         from plugins.equivariant.models import build
-        from plugins.equivariant.torch_runner import TorchRunner
 
+        at_hand(self.device)
         return TorchRunner(folder.fill(build(self.description), self.arrays, self.model), self.device, self._packages())
 
     def _packages(self):
@@ -105,11 +99,12 @@ class Equivariant(Potential):
         from plugins.equivariant import ahead
 
         if self.package is not None:
-            return ahead.load_packages(self.package, self.description, self.arrays)
-        if self.backend == "torch" or self.device != "cpu":
+            return ahead.load_packages(self.package, self.description, self.arrays, self.device)
+        if self.backend == "torch":
             return None
         try:
-            return ahead.load_packages(ahead.compile_folder(self.model, say=_say), self.description, self.arrays)
+            made = ahead.compile_folder(self.model, say=_say, device=self.device)
+            return ahead.load_packages(made, self.description, self.arrays, self.device)
         except InputError as error:
             if self.backend == "compiled":
                 raise

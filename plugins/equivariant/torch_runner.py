@@ -10,28 +10,37 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from engine.errors import InputError
 from plugins.equivariant.derivatives import scatter
 from plugins.equivariant.graphs import pad
 
-TILE = 24  # atoms that compiled functions take at a time: their edges then stay in the cache
+TILE = 24  # atoms that compiled functions take at a time on a CPU: their edges then stay in the cache
 
 
-def _cuts(n):
-    """[(a, b), ...]: atoms a … b − 1 at a time. An atom's edges need more memory than its neighbours' features do."""
-    count = max(1, round(n / TILE))
+def at_hand(name) -> torch.device:
+    """ "cpu" or "cuda", if it is there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device = \"cuda\": torch sees no GPU on this machine")
+    return torch.device(name)
+
+
+def _cuts(n, device):
+    """[(a, b), ...]: atoms a … b − 1 at a time. An atom's edges need more memory than its neighbours' features do. A GPU takes
+    all at once."""
+    count = max(1, round(n / TILE)) if device.type == "cpu" else 1
     return [(t * n // count, (t + 1) * n // count) for t in range(count)]
 
 
 def _in_tiles(function, *arguments):
     """What a compiled function of (n, ...) gives, called for some atoms at a time."""
-    parts = [function(*(x[a:b] for x in arguments)) for a, b in _cuts(len(arguments[0]))]
+    parts = [function(*(x[a:b] for x in arguments)) for a, b in _cuts(len(arguments[0]), arguments[0].device)]
     return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [torch.cat(x) for x in zip(*parts, strict=True)]
 
 
 def _tiles(neighbours, n, all_rows):
     """For each of `_cuts`: a, b, the rows that its atoms see, and their neighbours as places among its own rows and these, the
     place after the last for none."""
-    for a, b in _cuts(n):
+    for a, b in _cuts(n, neighbours.device):
         seen, index = torch.unique(neighbours[a:b], return_inverse=True)
         seen = seen[seen < all_rows]
         while len(seen) < 2:  # compiled code wants two at least
@@ -46,7 +55,7 @@ class TorchRunner:
     """
 
     def __init__(self, model, device="cpu", packages=None):
-        self.packages, self.description, self.device = packages, model.description, torch.device(device)
+        self.packages, self.description, self.device = packages, model.description, at_hand(device)
         self.model = model.to(self.device).requires_grad_(False)
         self.shifts = model.shifts.cpu().numpy()
         self.dtype = getattr(torch, self.description.dtype)

@@ -1,5 +1,6 @@
 """Models in use: trained, run and resumed from the command line, relaxed in batches, compiled ahead of time."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -232,11 +233,22 @@ def test_a_conversion_asks_before_it_replaces_a_model(tmp_path, monkeypatch, cap
     assert folder.load("model")[0].architecture == "message-passing"
 
 
-def test_compiled_code_is_for_a_cpu(tmp_path):
-    save(tmp_path, **SMALL)
-    for given in ({"backend": "compiled"}, {"package": "some", "trust": True}):
-        with pytest.raises(InputError, match="on a GPU models run eagerly today"):
-            Equivariant(str(tmp_path), device="cuda", **given)
+def test_compiled_code_is_for_one_device(tmp_path, monkeypatch, capsys):
+    """What is made for a processor does not run on a GPU, whose own is kept beside it; a GPU takes all atoms at once."""
+    save(tmp_path / "model", **SMALL)
+    refused(capsys, ["compile", str(tmp_path / "model"), "--device", "cuda"], 'device = "cuda": torch sees no GPU')
+    refused(capsys, ["compile", str(tmp_path / "model"), "--device", "gpu"], "--device gpu; allowed: cpu, cuda")
+    with pytest.raises(InputError, match="torch sees no GPU"):
+        testing.evaluate(Equivariant(str(tmp_path / "model"), device="cuda", backend="compiled"), box(), {"forces"})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "some GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    here, there = ahead.machine(), ahead.machine("cuda")
+    assert there["processor"] == "some GPU (9, 0)" and "threads" in here and "threads" not in there
+    (tmp_path / "package.json").write_text(json.dumps(here))
+    with pytest.raises(InputError, match="was compiled for device = cpu, here it is cuda"):
+        ahead.load_packages(tmp_path, *folder.load(tmp_path / "model"), "cuda")
+    assert len(torch_runner._cuts(1000, torch.device("cpu"))) > 1 and torch_runner._cuts(7, torch.device("cuda")) == [(0, 7)]
 
 
 def test_foreign_arrays_become_ours_and_back(tmp_path):
@@ -309,8 +321,6 @@ def test_packages_from_outside_need_trust_and_the_right_machine(tmp_path):
     with pytest.raises(InputError, match="package.json is missing"):
         ahead.load_packages(tmp_path / "package", d, arrays)
     about = {**ahead.machine(), "weights": ahead.weights_hash(d, arrays)}
-    import json
-
     (tmp_path / "package/package.json").write_text("[]")
     with pytest.raises(InputError, match="was compiled for form = None"):
         ahead.load_packages(tmp_path / "package", d, arrays)
