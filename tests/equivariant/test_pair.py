@@ -45,7 +45,7 @@ def test_the_small_model_sees_only_its_own_neighbours_and_energies_add(file, tmp
     it.cotrain.first(it, False, False, True)
     found, rows = it.gather()
     subject = Together(it, found, rows, Processes())
-    subject.save(it.folder, {})
+    subject.save(None, it.folder, {})
     names, parameters = zip(*subject.model.named_parameters())
     d = subject.description
     graphs = store.GraphStore(subject.frames, d.species, d.cutoff)
@@ -131,12 +131,12 @@ def test_resume_gives_the_same_bits(trained, tmp_path, monkeypatch):
     path, _ = trained
     original, left = Trainer.update, [3, 100, 5]
 
-    def interrupted(self, rows, total):
+    def interrupted(self, rows):
         if not left[0]:
             self.save()
             raise KeyboardInterrupt
         left[0] -= 1
-        return original(self, rows, total)
+        return original(self, rows)
     monkeypatch.setattr(Trainer, "update", interrupted)
     make = lambda: together(str(path / "alloy.xyz"), tmp_path, epochs=6)
     with pytest.raises(KeyboardInterrupt):
