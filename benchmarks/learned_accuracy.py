@@ -106,7 +106,7 @@ def ours(folder: Path):
                   validation_data=part("validation"), test_data=part("test"), batch=BatchSize(s["batch"]), shifts="mean",
                   epochs=10**6, seed=s["seed"],
                   optimizer=Optimizer(s["optimizer"], s["rate"], "cosine", s["warmup"], clip=s["clip"], ema=s["average"]))
-    trainer, _ = stage.prepare(Processes(), clock=time.process_time)
+    trainer, _ = stage.begin(Processes(), clock=time.process_time)
     (folder / "ours").mkdir()
     trainer.step(trainer.parameters, trainer.labels.batch(trainer.order(0)[0], trainer.shape))  # compiles; goes nowhere
     trainer.seconds = 60 * s["minutes"]

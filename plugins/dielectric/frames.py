@@ -7,7 +7,8 @@
 | polarizability ∂P/∂E | e·Å²/V | polarizability |
 | field, zero by default | V/Å | electric_field, field |
 
-A stress is that at fixed reduced field, as codes give it. What a file does not have is None, and does not train.
+A stress is that at fixed reduced field, as codes give it. What a file does not have, or has as NaN throughout, is None, and does
+not train.
 """
 
 from __future__ import annotations
@@ -46,8 +47,7 @@ class Frame(data.Frame):
 def frame(source: Source, atoms, where: str) -> Frame:
     """ASE Atoms with their labels."""
     found, n = data.carried(atoms), len(atoms)
-    made = Frame(**vars(data.frame(source, atoms, where)))
-    made.weights = data.weights_of(source, found, where, LABELS)
+    made = Frame(**vars(data.frame(source, atoms, where, LABELS)))
     for name, shape in {"polarization": (3,), "born_charges": (n, 3, 3), "polarizability": (3, 3), "field": (3,)}.items():
         called = next((c for c in NAMES[name] if c in found), None)
         if called is None:
@@ -55,7 +55,13 @@ def frame(source: Source, atoms, where: str) -> Frame:
         value = data.numbers(found[called], called, np.shape(found[called]), where)
         if value.size != np.prod(shape):
             raise InputError(f"{where}: '{called}' has {value.size} values; {np.prod(shape)} numbers belong there")
-        setattr(made, name, value.reshape(shape))
+        if name == "field" and not np.isfinite(value).all():
+            raise InputError(f"{where}: '{called}' is not made of numbers")
+        if source.length_unit not in ("Å", "Angstrom"):
+            raise InputError(f"{where}: '{called}' must be in the units of the engine (e·Å, e, e·Å²/V, V/Å), and so the lengths; "
+                             f"length_unit = '{source.length_unit}' goes with energies, forces and stresses alone")
+        if not np.isnan(value).all():
+            setattr(made, name, value.reshape(shape))
     return made
 
 
@@ -71,7 +77,7 @@ def by_blocks(count, trajectories, test=0.2, gap=2):
     trajectories : lengths of the trajectories, in the frames' order
     """
     if sum(trajectories) != count:
-        raise InputError(f"the trajectories have {sum(trajectories)} frames together, the files {count}")
+        raise InputError(f"the trajectories have {sum(trajectories)} frames together, the data {count}")
     train, held, start = [], [], 0
     for length in trajectories:
         last = start + length

@@ -21,7 +21,10 @@ import numpy as np
 import torch
 from pydantic import NonNegativeFloat
 
+from plugins.equivariant.data import shards
 from plugins.equivariant.training import batches
+
+SAME = 1e-6  # a spread below which labels are one number
 
 
 @dataclass
@@ -51,7 +54,7 @@ def branches(own, labels):
     quantum where P is many: the factor on `own` is the one with which all labels agree best, of those near one."""
     factors = np.linspace(0.75, 1.35, 241)
     left = own * factors[:, None, None] - labels
-    misfit = np.nanmean((left - np.round(left)) ** 2, axis=(1, 2))
+    misfit = np.mean((left - np.round(left)) ** 2, axis=(1, 2))
     best = np.argmin(misfit + 0.01 * (factors - 1.0) ** 2)
     return np.round(left[best]), factors[best], np.sqrt(misfit[best])
 
@@ -72,6 +75,9 @@ class Labels(batches.Labels):
         self.spreads = spreads([frames[r] for r in rows])
         self.charged = bool(self.has["born_charges"][rows].any() and loss.born_charges)
         self.whole = None
+
+    def digest(self):
+        return shards.digest(self.frames, (*self.SHAPES, "field"))
 
     def factor(self, name):
         waits = name == "polarization" and self.charged and self.whole is None
@@ -111,16 +117,18 @@ def branchless(frames):
 
 
 def spreads(frames):
-    """{label: root mean square about the mean} over frames that have it, 1 where none has; Born charges about their mean over
-    atoms."""
-    def rms(parts):
-        x = np.concatenate([np.ravel(part) for part in parts]) if len(parts) else np.ones(0)
-        return float(max(x.std(), 1e-6)) if x.size else 1.0
-    have = lambda name: [getattr(f, name) for f in frames if getattr(f, name) is not None]
+    """{label: root mean square about the mean} over frames that have it, about zero where all are the same, 1 where none has
+    it; Born charges about their mean over atoms."""
+    def rms(own, about=lambda label: 0.0):
+        flat = lambda parts: np.concatenate([np.ravel(part) for part in parts])
+        sizes = (flat([label - about(label) for label in own]).std(), np.sqrt((flat(own) ** 2).mean())) if len(own) else ()
+        return float(next((size for size in sizes if size > SAME), 1.0))
+    have = lambda name: [np.asarray(getattr(f, name)) for f in frames if getattr(f, name) is not None]
     alpha = have("polarizability")
     return {
-        "energy": rms([f.energy / len(f.symbols) for f in frames if f.energy is not None]), "forces": rms(have("forces")),
-        "stress": rms(have("stress")), "polarization": rms(branchless(frames)) if have("polarization") else 1.0,
-        "born_charges": rms([charges - charges.mean(0) for charges in have("born_charges")]),
-        "polarizability": rms([a - np.mean(alpha, 0) for a in alpha]),
+        "energy": rms([f.energy / len(f.symbols) for f in frames if f.energy is not None]),
+        "forces": rms(have("forces")), "stress": rms(have("stress")),
+        "polarization": rms(branchless(frames) if have("polarization") else ()),
+        "born_charges": rms(have("born_charges"), lambda charges: charges.mean(0)),
+        "polarizability": rms(alpha, lambda each: np.mean(alpha, 0)),
     }

@@ -44,6 +44,8 @@ class DielectricModel(LocalModel):
     def __init__(self, description: Description, form="quadratic", field_scale=1.0):
         super().__init__(description)
         d = description
+        if d.architecture != "local":
+            raise InputError(f"model: a model in an electric field is strictly local; architecture = \"{d.architecture}\" is not")
         if d.charges or d.zbl:
             raise InputError("model: a model in an electric field has no latent charges and no nuclear core; leave "
                              f"`{'charges' if d.charges else 'zbl'}` out")

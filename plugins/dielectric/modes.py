@@ -8,8 +8,8 @@ Phys. Rev. B 55, 10355 (1997), eqs. 54, 58, 60):
     D^LO(q)_νμ = ω_ν² δ_νμ + (q·Z̃)_ν (q·Z̃)_μ/(ε0 V q·ε∞·q)       for q → 0 along q
 
 Where the potential has a polarizability, its slopes are those of the Born charges in a field, ∂α_ac/∂R_ib = ∂Z*_i[a, b]/∂E_c,
-by central differences (exact for an enthalpy quadratic in E), and the Raman activity comes from ∂α/∂Q_ν (D. A. Long, The Raman
-Effect, 2002, ch. 5): 45 ā'² + 7 γ'², α as a volume, α/(4π ε0).
+by differences (exact for an enthalpy of fourth order in E or less), and the Raman activity comes from ∂α/∂Q_ν (D. A. Long, The
+Raman Effect, 2002, ch. 5): 45 ā'² + 7 γ'², α as a volume, α/(4π ε0).
 
 Modes without a charge along q stay in D^LO as they are. Of the others the k-th from below goes up, but not above the (k + 1)-th,
 because the one positive direction that is added separates them: so every mode has an LO shift of its own.
@@ -20,6 +20,7 @@ A molecular dynamics run is told apart by them in ``mode_spectrum``; ``modes_sta
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -36,7 +37,7 @@ DEBYE = 4.803204712570263  # of one e·Å
 RIGID = 1.0  # cm⁻¹, below which a mode is a translation
 NEUTRAL = 1e-3  # of the largest strength along a wave, below which a mode has no charge
 SAME = 2.0  # cm⁻¹, within which modes are one line
-DELTA = 0.01  # V/Å, half of the field's difference
+FIELDS = {0.005: 4 / 3, 0.01: -1 / 3}  # V/Å, and what their central differences count (L. F. Richardson, 1911)
 WEAKEST = 0.005  # of the largest, below which an intensity, activity or shift is not worth a line
 
 
@@ -148,12 +149,11 @@ def modes(atoms, potential, step=0.01, field=(0.0, 0.0, 0.0), exclusions=()) -> 
     n, optical, slopes = state.n, np.eye(3), np.full((state.n, 3, 3, 3), np.nan)
     if "polarizability" in forces.provides:
         optical += forces({"polarizability"}).polarizability[0] / (units.epsilon0 * state.volume[0])
-        for c in range(3):
-            charges = []
-            for sign in (1, -1):
-                forces.inputs.field = np.array([field], float) + sign * DELTA * np.eye(3)[c]
-                charges.append(forces({"born_charges"}).born_charges[:n].copy())
-            slopes[..., c] = (charges[0] - charges[1]) / (2 * DELTA)  # [atom, field axis, displacement axis, other field axis]
+        slopes[:] = 0.0
+        for c, (delta, weight), sign in product(range(3), FIELDS.items(), (1, -1)):
+            forces.inputs.field = np.array([field], float) + sign * delta * np.eye(3)[c]
+            charges = forces({"born_charges"}).born_charges[:n]
+            slopes[..., c] += sign * weight / (2 * delta) * charges  # [atom, field axis, displacement axis, other field axis]
         forces.inputs.field = np.array([field], float)
     Z = forces({"born_charges"}).born_charges[:n].copy()
     hessian, x = np.zeros((3 * n, 3 * n)), state.positions[:n].copy()

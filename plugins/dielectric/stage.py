@@ -24,8 +24,6 @@ from engine.errors import InputError
 from plugins.dielectric import frames, training
 from plugins.dielectric.labels import Labels, Loss
 from plugins.equivariant.data import checks
-from plugins.equivariant.training.batches import BatchSize
-from plugins.equivariant.training.loop import Optimizer
 from plugins.equivariant.training.single import describe
 from plugins.equivariant.training.stage import Training
 
@@ -34,14 +32,16 @@ from plugins.equivariant.training.stage import Training
 class TrainDielectric(Training):
     """Train F(R, E) on labelled frames (``plugins.dielectric.frames`` says which labels, and their names).
 
+    data : files and what their labels are called;  model : keys of ``plugins.equivariant.description.Description``; species and
+    neighbors follow from the data if not given;  folder : where the model, its report and checkpoints go
+    epochs, max_time : whichever ends first, all sessions counted;  compile : compile the training step;  checkpoint : s between
+    checkpoints
     trajectories : how many frames each of the trajectories in the data has, by default one;  test : part of each, its end, that
     is held out;  loss : weights of the labels
     form : "quadratic" in the field, or "full", all orders;  field_scale : V/Å, of the full form's fields
     slopes : part of the training in which Born charges alone, if there are any, teach the polarization
     """
 
-    batch: BatchSize = field(default_factory=lambda: BatchSize(1))
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(ema=0.995))
     trajectories: list[PositiveInt] | None = None
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
     loss: Loss = field(default_factory=Loss)
@@ -73,4 +73,4 @@ class TrainDielectric(Training):
         labels = Labels(subject.frames, graphs, subject.model.shifts.numpy(), self.loss, d.cutoff, getattr(torch, d.dtype),
                         rows["train"])
         return training.DielectricTrainer(subject.model, labels, rows, *arguments, slopes=self.slopes,
-                                          identity=f"{subject.identity()} {self.slopes}", **options)
+                                          identity=subject.identity(), **options)

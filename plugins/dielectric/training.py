@@ -9,12 +9,14 @@ Nothing is chosen by the frames that are held out: the weights' average of the l
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 
 from plugins.dielectric import storage
 from plugins.dielectric.derivatives import evaluate
-from plugins.dielectric.labels import branches, spreads, wrapped
+from plugins.dielectric.labels import Labels, branches, spreads, wrapped
 from plugins.dielectric.model import DielectricModel
 from plugins.equivariant import graphs
 from plugins.equivariant.data import baseline
@@ -27,28 +29,29 @@ COSTLY = {"stress": "virial", "polarizability": "polarizability", "born_charges"
 EVERY, SHARE = 5, 3  # epochs between looks at the frames held out, and of these every third
 
 
-def split(batch):
-    """(graph, field, quanta, their inverse, [(label's values, weights), ...]) of a batch of ``labels.Labels``."""
+def parts(batch):
+    """(graph, field, quanta, their inverse, {label: (values, weights)}) of a batch of ``labels.Labels``."""
     vectors, neighbours, species, around, system, volume, field, quanta, inverse, counts, *targets = batch
     graph = graphs.Batch(vectors, neighbours, species, around, system, volume, counts)
-    return graph, field, quanta, inverse, list(zip(targets[::2], targets[1::2]))
+    return graph, field, quanta, inverse, dict(zip(Labels.SHAPES, zip(targets[::2], targets[1::2])))
 
 
-def residuals(out, values, graph, quanta=None, inverse=None, directions=None):
+def residuals(out, targets, graph, quanta=None, inverse=None, directions=None):
     """{label: found − label} of what `evaluate` gave, energies per atom; polarizations to the nearest branch if `quanta` are
     given; with `directions` (S, 3) of the field, Born charges are those contracted with them."""
-    energy, forces, stress, polarization, charges, polarizability = values
+    label = {name: values for name, (values, _) in targets.items()}
     if directions is not None:
-        charges = torch.einsum("na,nab->nb", torch.cat([directions, directions.new_zeros(1, 3)])[graph.system], charges)
-    moved = out.polarization - polarization
-    volume = graph.volume.to(out.forces.dtype)[:, None, None]
-    return {
-        "energy": (out.energy - energy) / graph.counts, "forces": out.forces - forces,
-        "stress": None if out.virial is None else -out.virial / volume - stress,
-        "polarization": moved if quanta is None else wrapped(moved, quanta, inverse),
-        "born_charges": None if out.born_charges is None else out.born_charges - charges,
-        "polarizability": None if out.polarizability is None else out.polarizability - polarizability,
-    }
+        each = torch.cat([directions, directions.new_zeros(1, 3)])[graph.system]
+        label["born_charges"] = torch.einsum("na,nab->nb", each, label["born_charges"])
+    found = {"energy": out.energy, "forces": out.forces, "polarization": out.polarization, "born_charges": out.born_charges,
+             "polarizability": out.polarizability}
+    if out.virial is not None:
+        found["stress"] = -out.virial / graph.volume.to(out.forces.dtype)[:, None, None]
+    left = {name: x - label[name] for name, x in found.items() if x is not None}
+    left["energy"] = left["energy"] / graph.counts
+    if quanta is not None:
+        left["polarization"] = wrapped(left["polarization"], quanta, inverse)
+    return left
 
 
 class DielectricStep(Step):
@@ -64,7 +67,8 @@ class DielectricStep(Step):
 class DielectricTrainer(Trainer):
     """slopes : part of the training in which Born charges alone, if there are any, teach the polarization"""
 
-    watched = "test"
+    watched = "test"  # of which every third frame is looked at on the way
+    kept = "weights: the average of the last step"
 
     def __init__(self, *arguments, slopes=0.3, **options):
         super().__init__(*arguments, **options)
@@ -75,8 +79,9 @@ class DielectricTrainer(Trainer):
 
     def functions(self, compiled, losses):
         labels, rows = self.labels, self.rows["train"]
-        self.needs = {need for name, need in COSTLY.items() if labels.has[name][rows].any() and getattr(labels.loss, name)}
         self.known = {need for name, need in COSTLY.items() if labels.has[name].any()}
+        self.needs = {COSTLY[name] for name in ("stress", "polarizability")
+                      if labels.has[name][rows].any() and getattr(labels.loss, name)}  # Born charges are met by `directions`
         return DielectricStep(self.model, self.names, False, compiled, self.loss, self.shape.edges), None
 
     def called(self, parameters):
@@ -85,19 +90,18 @@ class DielectricTrainer(Trainer):
 
     def loss(self, parameters, *batch):
         *batch, directions = batch
-        graph, field, quanta, inverse, targets = split(batch)
+        graph, field, quanta, inverse, targets = parts(batch)
         directions, branch = (directions, ()) if self.labels.charged else (None, (quanta, inverse))
-        out = evaluate(self.called(parameters), graph, field, self.needs - {"born_charges"}, training=True, directions=directions)
-        found = residuals(out, [values for values, _ in targets], graph, *branch, directions=directions)
-        total = 0.0
-        for x, (_, weights) in zip(found.values(), targets):
-            if x is not None:
-                total = total + (weights * x.square().reshape(len(x), -1).sum(1)).sum().double()
-        return total
+        out = evaluate(self.called(parameters), graph, field, self.needs, training=True, directions=directions)
+        left = residuals(out, targets, graph, *branch, directions=directions)
+        return sum((targets[name][1] * x.square().reshape(len(x), -1).sum(1)).sum().double() for name, x in left.items())
 
-    def inputs(self, rows):
+    def update(self, rows):
         if self.labels.charged and self.labels.whole is None and self.done >= self.slopes:
             self.join()
+        return super().update(rows)
+
+    def inputs(self, rows):
         d = np.random.Generator(np.random.Philox([self.seed, 1, self.state["steps"]])).normal(size=(len(rows), 3))
         mine = np.zeros((self.shape.frames, 3))
         own = (d / np.linalg.norm(d, axis=1, keepdims=True))[self.processes.rank::self.processes.size]
@@ -105,8 +109,8 @@ class DielectricTrainer(Trainer):
         return *super().inputs(rows), torch.tensor(mine, dtype=self.labels.dtype)
 
     def response(self, parameters, row, needs=frozenset()):
-        """(what the model says of a frame, its batch split)"""
-        batch = split(self.labels.batch([int(row)], self.one))
+        """(what the model says of a frame, its batch in parts)"""
+        batch = parts(self.labels.batch([int(row)], self.one))
         return evaluate(self.called(dict(zip(self.names, parameters))), batch[0], batch[1], needs), batch
 
     def join(self):
@@ -132,38 +136,44 @@ class DielectricTrainer(Trainer):
         super().resume()
         self.place(self.state["whole"])
 
+    @cached_property
+    def given(self):
+        return super().given | {"slopes": self.slopes}
+
     def judge(self):
         state = self.state
         state["best_epoch"], self.best_weights = state["epoch"], [a.clone() for a in self.average]
-        if (state["epoch"] + 1) % EVERY and state["epoch"] + 1 < self.epochs or not len(self.rows["test"]):
+        if (state["epoch"] + 1) % EVERY and state["epoch"] + 1 < self.epochs:
             return {}
-        errors = self.errors("test", self.average, share=SHARE)
+        errors = self.errors("test", self.average, share=SHARE if len(self.rows["test"]) > 2 * SHARE else 1)
         return {name: values["mae"] for name, values in errors.as_dict().items()}
 
     def errors(self, part, parameters, keep=False, share=1):
         """Errors of frames; energies less their mean offset, polarizations modulo their quantum, these and polarizabilities by
         atom."""
         labels, energies, errors = self.labels, [], metrics.Errors(self.labels.store.names)
-        for row in self.rows[part][::share][self.processes.rank::self.processes.size]:
+        rows = self.rows[part][::share]
+        every = metrics.spacing(labels, rows)
+        for k in range(self.processes.rank, len(rows), self.processes.size):
+            row, plot = rows[k], keep and k % every == 0
             out, (graph, _, quanta, inverse, targets) = self.response(parameters, row, self.known)
-            values = [label for label, _ in targets]
             f, n = labels.frames[row], int(labels.sizes[row])
-            for (name, x), label in zip(residuals(out, values, graph, quanta, inverse).items(), values):
+            for name, x in residuals(out, targets, graph, quanta, inverse).items():
                 if not labels.has[name][row]:
                     continue
                 size, per = n if name in labels.OF_ATOMS else 1, n if name in ("energy", "polarization", "polarizability") else 1
-                label, x = label[:size].double().numpy() / per, x[:size].double().numpy()
+                label, x = targets[name][0][:size].double().numpy() / per, x[:size].double().numpy()
                 if name == "energy":
-                    energies.append((label, x))
+                    energies.append((label, x, plot))
                     continue
                 found = label + x / per
-                errors.add(name, label, found, keep)
+                errors.add(name, label, found, plot)
                 for kind in sorted(set(f.symbols)) if name in metrics.OF_SPECIES else ():
                     errors.add(f"{name} {kind}", label[f.symbols == kind], found[f.symbols == kind])
-        offset = torch.tensor([sum(float(x[0]) for _, x in energies), len(energies)], dtype=torch.float64)
+        offset = torch.tensor([sum(float(x[0]) for _, x, _ in energies), len(energies)], dtype=torch.float64)
         total, count = self.processes.sum([offset])[0].tolist()
-        for label, x in energies:
-            errors.add("energy", label, label + x - total / count, keep)
+        for label, x, plot in energies:
+            errors.add("energy", label, label + x - total / count, plot)
         return errors.total(self.processes)
 
 

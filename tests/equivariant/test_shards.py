@@ -96,7 +96,7 @@ def test_the_same_loss_curve_as_in_memory(tmp_path, monkeypatch, how):
         monkeypatch.setattr(Train, "read", read)
         out = tmp_path / f"m{len(history)}"
         out.mkdir()
-        trainer, _ = stage(str(tmp_path / "alloy.xyz"), out, epochs=3, **how).prepare(Processes(), lambda text: None)
+        trainer, _ = stage(str(tmp_path / "alloy.xyz"), out, epochs=3, **how).begin(Processes(), lambda text: None)
         trainer.say = lambda text: None
         trainer.fit()
         history.append([{k: v for k, v in row.items() if k != "seconds"} for row in trainer.state["history"]])

@@ -233,7 +233,7 @@ def test_scales_reach_the_model(file, tmp_path, architecture):
     found = []
     for scales in ("one", "species", {"Au": 1.0, "Cu": 2.0, "Ni": 3.0}):
         it, said = stage(file, tmp_path / "m", model=model, shifts="mean", scales=scales), []
-        trainer, subject = it.prepare(Processes(), said.append)
+        trainer, subject = it.begin(Processes(), said.append)
         found.append(subject.model.scales.numpy())
         assert any("no frame to train on has Ni" in line for line in said)
     one, each, given = found
@@ -369,7 +369,7 @@ def test_a_cosine_ends_where_the_time_does(file, tmp_path):
     from plugins.equivariant.training.processes import Processes
 
     ticks = iter(range(10**6))
-    trainer, _ = stage(file, tmp_path / "m", epochs=1000, max_time="0:00:30").prepare(
+    trainer, _ = stage(file, tmp_path / "m", epochs=1000, max_time="0:00:30").begin(
         Processes(), lambda line: None, clock=lambda: float(next(ticks)))
     (tmp_path / "m").mkdir()
     assert trainer.fit() == "the time is up" and trainer.state["steps"] == 31
@@ -474,7 +474,7 @@ def test_a_compiler_that_says_nothing_is_a_reason_as_well(file, tmp_path, monkey
     def fails(*given, **named):
         raise AssertionError
     monkeypatch.setattr(torch, "compile", fails)
-    trainer, _ = stage(file, tmp_path / "m", compile=True).prepare(Processes(), lambda line: None)
+    trainer, _ = stage(file, tmp_path / "m", compile=True).begin(Processes(), lambda line: None)
     trainer.step(trainer.parameters, trainer.labels.batch(trainer.order(0)[0], trainer.shape))
     assert trainer.step.note == "eager, as it could not be compiled (AssertionError: )"
 
@@ -484,7 +484,7 @@ def test_a_core_that_is_given_leaves_the_others_to_the_data(file, tmp_path):
     found = {}
     for name, cores in (("data", {}), ("one", {"Au-Cu": 1.5})):
         it = stage(file, tmp_path / name, model={**MODEL, "species": ["Cu", "Au"], "zbl": True, "cores": cores})
-        found[name] = it.prepare(Processes(), lambda line: None)[1].description.cores
+        found[name] = it.begin(Processes(), lambda line: None)[1].description.cores
     assert found["one"] == {**{k: v for k, v in found["data"].items() if k not in ("Au-Cu", "Cu-Au")}, "Au-Cu": 1.5}
     assert len(found["one"]) == 3
 

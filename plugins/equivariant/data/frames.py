@@ -102,14 +102,14 @@ def _choose(label, given, found, where):
             names = ", ".join(sorted(map(str, found))) or "nothing"
             raise InputError(f"{where}: no '{given}' for {label}; the frame has: {names}")
         return given or None
-    present = [name for name in DIALECTS[label] if name in found]
+    present = [name for name in DIALECTS[label] if name in found and (label != "energy" or np.size(found[name]) == 1)]
     distinct = [n for k, n in enumerate(present) if not any(_same(found[n], found[m]) for m in present[:k])]
     if len(distinct) > 1:
         raise InputError(f"{where}: {label} may be any of {', '.join(distinct)}, which differ; name one with {label} = ...")
     return distinct[0] if distinct else None
 
 
-def weights_of(source, found, where, labels=("energy", "forces", "stress")):
+def _weights(source, found, where, labels):
     """{label: weight} of a frame, from what it says of itself."""
     def value(names):
         name = next((n for n in names if n in found), None)
@@ -217,14 +217,14 @@ def _images(path, index):
         yield atoms
 
 
-def frame(source: Source, atoms, where: str) -> Frame:
-    """Atoms with their labels converted."""
+def frame(source: Source, atoms, where: str, weighed=("energy", "forces", "stress")) -> Frame:
+    """Atoms with their labels converted; weighed : labels that a frame may have weights for."""
     energy_factor, length, _ = _factors(source)
     found = carried(atoms)
     name = {label: _choose(label, getattr(source, label), found, where) for label in DIALECTS}
     made = Frame(np.array(atoms.get_chemical_symbols()), atoms.positions * length, np.array(atoms.cell) * length,
                   np.array(atoms.pbc, bool), None, None, None, where,
-                 {k: v for k, v in found.items() if np.ndim(v) == 0}, weights_of(source, found, where))
+                 {k: v for k, v in found.items() if np.ndim(v) == 0}, _weights(source, found, where, weighed))
     if name["energy"]:
         made.energy = float(numbers(np.squeeze(found[name["energy"]]), name["energy"], (), where)) * energy_factor
     if name["forces"]:

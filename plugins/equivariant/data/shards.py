@@ -194,10 +194,11 @@ def having(frames, label) -> np.ndarray:
 
 
 def digest(frames, labels=LABELS) -> str:
-    """Hash of what is learned from: where atoms are, and labels."""
+    """Hash of what is learned from: where atoms are, labels and their weights."""
     found = hashlib.sha256(geometries(frames).tobytes())
     for f in frames:
         found.update(b"".join(np.asarray(getattr(f, label), float).tobytes() for label in labels))
+        found.update(json.dumps(f.weights, sort_keys=True).encode())
     return found.hexdigest()[:16]
 
 

@@ -83,7 +83,7 @@ class Labels:
 
     frames : a list, or ``data.shards.Shards``; sizes (frames,) numbers of atoms; has : {label: (frames,) is it there?};
     base (frames,) eV, the energy that shifts explain
-    lattice : of a model with latent charges, a ``lattice_sum.Lattice``: its three tensors stand before the labels
+    lattice : of a model with latent charges, a ``lattice_sum.Lattice``: its three tensors are the conditions
     """
 
     #: what one system, or one atom, has of each label, and how many numbers of it count
@@ -113,7 +113,7 @@ class Labels:
             missing = [name for name in wanted if len(rows[part]) and not self.has[name][rows[part]].any()]
             if missing == wanted:
                 raise InputError(f"train: the loss asks for {' and '.join(wanted) or 'nothing'}, and no frame of the {part} part "
-                                 "has it; see loss, split and the names of labels in data")
+                                 "has it; see loss, the parts of the data and the names of labels")
             lines += [f"no frame of the {part} part has {name}: loss.{name} does nothing there" for name in missing]
         return lines
 

@@ -146,7 +146,7 @@ class Trainer:
         very next batch. The weights of an epoch cut short are judged all the same: where the clock ended it, they are the best.
         """
         state = self.state
-        started, saved = self.clock() - state["seconds"], time.perf_counter()
+        started, saved = self.clock() - state["seconds"], -math.inf
         while (reason := self.over()) is None:
             order = self.order(state["epoch"])
             while state["batch"] < len(order) and reason is None:
@@ -175,7 +175,7 @@ class Trainer:
         state["history"].append(row)
         if self.processes.first:
             found = [f"{name} {factor * row[name]:.3g}" for name, (_, factor) in report.UNITS.items() if name in row]
-            judged = f"{self.watched} MAE (meV, Å): {', '.join(found)}  " if found else ""
+            judged = f"{self.watched} MAE (meV, me, Å): {', '.join(found)}  " if found else ""
             self.say(f"epoch {row['epoch']:4d}  loss {row['loss']:.4g}  {judged}rate {row['rate']:.2g}  {row['seconds']:.0f} s")
         state.update(epoch=state["epoch"] + 1, batch=0, loss_sum=0.0)
 
@@ -183,6 +183,11 @@ class Trainer:
     def watched(self):
         """The part by which an epoch is judged."""
         return "validation" if len(self.rows["validation"]) else "train"
+
+    @property
+    def kept(self):
+        """Which weights are kept, for the report."""
+        return f"best epoch: {self.state['best_epoch']}"
 
     def judge(self):
         """What an epoch came to, {"score": ..., label: MAE}, and what follows for the weights that are kept."""

@@ -44,14 +44,18 @@ class Errors:
         return {name: {"mae": self.mae(name), "rmse": self.rmse(name), "count": int(s[2])} for name, s in self.sums.items()}
 
 
+def spacing(labels, rows) -> int:
+    """Every which frame is kept for a plot."""
+    return max(-(-int(labels.sizes[rows].sum()) // PLOTTED), 1)
+
+
 def measure(evaluation, parameters, labels, rows, shape, processes, keep=False) -> Errors:
     """Errors on frames `rows`; energies by atom, in eV, eV/Å and eV/Å³.
 
     keep : labels and predictions too, for parity plots, of as many frames, evenly chosen, as have some `PLOTTED` atoms
     """
     species = labels.store.names
-    errors = Errors(species)
-    every = max(-(-int(labels.sizes[rows].sum()) // PLOTTED), 1)
+    errors, every = Errors(species), spacing(labels, rows)
     group = shape.frames * processes.size
     for k in range(0, len(rows), group):
         part = [int(r) for r in rows[k:k + group]]

@@ -27,7 +27,7 @@ class Processes:
         if self.size == 1:
             return tensors
         out = list(tensors)
-        for dtype in {t.dtype for t in tensors}:
+        for dtype in sorted({t.dtype for t in tensors}, key=str):  # the order of a set differs between processes
             rows = [k for k, t in enumerate(tensors) if t.dtype == dtype]
             flat = torch.cat([tensors[k].reshape(-1) for k in rows])
             torch.distributed.all_reduce(flat)

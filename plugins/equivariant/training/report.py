@@ -36,7 +36,7 @@ def write(folder, errors: dict, state: dict, notes: list[str], watched: str):
     panels = [("training loss", [h["epoch"] + 1 for h in history], [h["loss"] for h in history])]
     for name, (unit, factor) in UNITS.items():
         if known := [(h["epoch"] + 1, factor * h[name]) for h in history if name in h]:
-            panels.append((f"{watched} MAE, {name} ({unit})", *zip(*known)))
+            panels.append((f"{watched} MAE, {name.replace('_', ' ')} ({unit})", *zip(*known)))
     curves(folder / "learning.png", panels)
     _parity(folder / "parity.png", errors)
     return text
@@ -79,7 +79,7 @@ def _parity(path, errors):
     parts = [p for p in ("test", "validation", "train") if p in errors and errors[p].pairs]
     if not parts:
         return
-    pairs = {n: v for n, v in errors[parts[0]].pairs.items() if n in UNITS}
+    pairs = {name: errors[parts[0]].pairs[name] for name in UNITS if name in errors[parts[0]].pairs}
     figure, grid = panes(len(pairs), 3.6)
     for axis, (name, values) in zip(grid, pairs.items()):
         label, found = np.concatenate(values, 1)
@@ -88,6 +88,7 @@ def _parity(path, errors):
         limits = [min(label.min(), found.min()) - shift, max(label.max(), found.max()) - shift]
         axis.plot(limits, limits, "k-", lw=0.7)
         unit = UNITS[name][0].removeprefix("m")
-        axis.set(xlabel=f"{name} of the data ({unit})", ylabel="model", title=f"{parts[0]}: {name}")
+        what = name.replace("_", " ")
+        axis.set(xlabel=f"{what} of the data ({unit})", ylabel="model", title=f"{parts[0]}: {what}")
     figure.savefig(path, dpi=120)
     pyplot().close(figure)

@@ -39,13 +39,7 @@ from plugins.equivariant.training.single import Single
 
 @dataclass
 class Training(Stage):
-    """What trainings of all kinds of model have in common.
-
-    data : files and what their labels are called;  model : keys of ``description.Description``; species and neighbors follow
-    from the data if not given;  folder : where the model, its report and checkpoints go
-    batch, optimizer : as they say;  epochs, max_time : whichever ends first
-    compile : compile the training step;  checkpoint : s between checkpoints
-    """
+    """What trainings of all kinds of model have in common; the keys are described where they are used."""
 
     data: frames.Source
     model: dict[str, Any] = field(default_factory=dict)
@@ -82,7 +76,7 @@ class Training(Stage):
         """The report on the data, without training."""
         return self.look(self.gather()[0])
 
-    def prepare(self, processes, say=print, **more):
+    def begin(self, processes, say=print, **more):
         """(trainer, what it trains); `more` are options of ``Trainer``."""
         found, rows = self.gather()
         looked = self.look(found)
@@ -97,6 +91,8 @@ class Training(Stage):
                                save_every=self.checkpoint, say=say, **more)
         for line in trainer.labels.lacking(rows):
             say(line)
+        if processes.size > self.batch.frames:
+            say(f"warning: batch.frames = {self.batch.frames} for {processes.size} processes: some have nothing to do")
         unseen = [name for name, count in zip(d.species, graphs.counts[rows["train"]].sum(0)) if not count]
         if unseen:
             say(f"warning: no frame to train on has {', '.join(unseen)}: what the model says of them is not learned")
@@ -117,7 +113,7 @@ class Training(Stage):
         screen = Screen(quiet or not processes.first)
         out = Path(self.folder)
         self.refuse_to_overwrite(out, force, resume)
-        trainer, subject = self.prepare(processes, screen.say)
+        trainer, subject = self.begin(processes, screen.say)
         rows = trainer.rows
         out.mkdir(parents=True, exist_ok=True)
         if resume:
@@ -129,7 +125,7 @@ class Training(Stage):
                 reason = trainer.fit(progress, watch.reason)
         finally:
             watch.restore()
-        notes = [f"stopped: {reason}", f"training step: {trainer.step.note}", f"best epoch: {trainer.state['best_epoch']}",
+        notes = [f"stopped: {reason}", f"training step: {trainer.step.note}", trainer.kept,
                  f"processes: {processes.size}", f"seconds: {trainer.state['seconds']:.1f}"]
         parts = [part for part in ("train", "validation", "test") if len(rows[part])]
         errors = {part: trainer.errors(part, trainer.best_weights, part == parts[-1]) for part in parts} | subject.errors(trainer)
@@ -156,8 +152,11 @@ class Training(Stage):
 class Train(Training):
     """Train a model on labelled frames.
 
-    split : which of them judge and test it;  validation_data, test_data : files of their own instead
-    loss : weights of the labels;  patience : early stop;  start : a model folder to go on from (fine-tuning)
+    data : files and what their labels are called;  split : which frames judge and test;  validation_data, test_data : files of
+    their own instead;  model : keys of ``description.Description``; species and neighbors follow from the data if not given
+    folder : where the model, its report and checkpoints go;  start : a model folder to go on from (fine-tuning)
+    loss : weights of the labels;  epochs, max_time : whichever ends first, all sessions counted;  patience : early stop
+    compile : compile the training step;  checkpoint : s between checkpoints
     cotrain : a small model trained with this one, for two time steps (``pair.Cotrain``); distill : a model folder whose
     energies, forces and stresses replace the labels, to get a small model from a large one
     shifts : "fit" (the default of a new model), "mean", or eV for each species; with `start` those of the model, unless given:

@@ -57,13 +57,9 @@ class Step:
         with room_for(self.model, self.edges):
             return grad_and_value(loss)(parameters)
 
-    def neighbours(self, batch):
-        """(A, N) rows, A for none, among the arguments."""
-        return batch[1]
-
     def __call__(self, parameters, batch):
         if self.edges is not None:
-            found = self.neighbours(batch)
+            found = batch[1]  # (A, N) rows of neighbours, A for none
             if (present := int((found < len(found)).sum())) > self.edges:
                 raise ValueError(f"a batch of {present} edges; there is room for {self.edges}")
         parameters = [p.detach() for p in parameters]
