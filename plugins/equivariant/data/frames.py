@@ -102,7 +102,7 @@ def _choose(label, given, found, where):
             names = ", ".join(sorted(map(str, found))) or "nothing"
             raise InputError(f"{where}: no '{given}' for {label}; the frame has: {names}")
         return given or None
-    present = [name for name in DIALECTS[label] if name in found and (label != "energy" or np.size(found[name]) == 1)]
+    present = [name for name in DIALECTS[label] if name in found and (name != "E" or np.size(found[name]) == 1)]  # or a field
     distinct = [n for k, n in enumerate(present) if not any(_same(found[n], found[m]) for m in present[:k])]
     if len(distinct) > 1:
         raise InputError(f"{where}: {label} may be any of {', '.join(distinct)}, which differ; name one with {label} = ...")
