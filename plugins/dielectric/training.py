@@ -55,7 +55,7 @@ def residuals(out, targets, graph, quanta=None, inverse=None, directions=None):
 
 
 class DielectricStep(Step):
-    """Differentiates by reverse passes, of which one forward and one reverse pass give all that a loss compares."""
+    """Its derivatives go through `evaluate`, which takes reverse passes itself, so that ``torch.func`` is no way to them."""
 
     def _plain(self, parameters, *batch):
         with torch.enable_grad(), room_for(self.model, self.edges):

@@ -75,7 +75,7 @@ def compile(
             raise InputError("native code is made by torch: pip install engine-md[learned]") from None
         threads = share_cores(Serial(), threads)
         made = ahead.compile_folder(folder, output or None, print, force, device)
-        print(f"{folder}: {made}, for {f'{threads} threads' if on_cpu and threads > 1 else 'one thread' if on_cpu else device}")
+        print(f"{folder}: {made}, for {f'{threads} thread' + 's' * (threads > 1) if on_cpu else device}")
     if d.architecture == "local" and on_cpu:
         from plugins.equivariant.kernel.run import Kernel
 

@@ -403,7 +403,7 @@ def test_training_says_in_a_line_what_is_wrong(frames, keys, said, tmp_path, mon
 
 
 def test_training_as_a_part_of_a_run(tmp_path, monkeypatch):
-    """After a step of dynamics, with a line that says what it learned."""
+    """After a step of dynamics."""
     monkeypatch.chdir(tmp_path)
     write("data.xyz", pairs())
     (table,) = tomllib.loads(TRAIN)["stage"]
@@ -421,7 +421,7 @@ def test_a_label_that_one_frame_has_does_not_take_all():
     assert spread["polarizability"] == pytest.approx(np.sqrt((found[0].polarizability**2).mean())) and spread["stress"] == 1
 
 
-def test_what_is_learned_from_is_known_again(tmp_path, monkeypatch):
+def test_what_is_learned_from_is_known_again(tmp_path, monkeypatch, capsys):
     """Other fields are other data, though all labels are the same."""
     atoms = pairs()
     train(tmp_path, atoms, "", monkeypatch)
@@ -429,6 +429,7 @@ def test_what_is_learned_from_is_known_again(tmp_path, monkeypatch):
     write("data.xyz", atoms)
     with pytest.raises(SystemExit):
         main(["train", "train.toml", "--quiet", "--resume"])
+    assert "was made with another frames" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("pbc", [False, (True, True, False)])
