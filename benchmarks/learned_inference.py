@@ -66,7 +66,7 @@ def in_torch(path, d, arrays, threads, state, domain, species, compiled):
 
     def call():
         forces = np.zeros((state.n_all, 3))
-        runner(state, domain.neighbors.edges(d.cutoff), domain.halo, species, forces)
+        runner(state, domain.neighbors, domain.halo, species, forces)
         domain.halo.reverse(forces)
         return forces[: state.n]
     return call

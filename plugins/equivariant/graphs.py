@@ -93,12 +93,41 @@ def with_room(batch: Batch, systems: int) -> Batch:
     return replace(batch, system=system, volume=fill(batch.volume), counts=fill(batch.counts))
 
 
+def _slots(counts, least):
+    """Where (m,) the edges of rows with so many stand in each row, and how long rows are: a multiple of 4, at `least`."""
+    slot = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return slot, _rounded(max(int(counts.max(initial=0)), least), 4)
+
+
 def pad(centre, neighbour, vectors, cutoff, n, missing, least=1):
     """(n, N, 3) vectors and (n, N) rows, `missing` for none, of edges (m,) sorted by centre; N: a multiple of 4, at `least`."""
-    counts = np.bincount(centre, minlength=n)
-    slot = np.arange(len(centre)) - (np.cumsum(counts) - counts)[centre]
-    width = _rounded(max(int(counts.max(initial=0)), least), 4)
+    slot, width = _slots(np.bincount(centre, minlength=n), least)
     out, rows = np.zeros((n, width, 3)), np.full((n, width), missing)
     out[..., 0] = 2 * cutoff
     out[centre, slot], rows[centre, slot] = vectors, neighbour
     return out, rows
+
+
+def padded(offsets, indices, missing):
+    """(n, N) rows, `missing` for none, of a list in which those of i are indices[offsets[i]:offsets[i + 1]]."""
+    counts = np.diff(offsets)
+    slot, width = _slots(counts, 1)
+    rows = np.full((len(counts), width), missing)
+    rows[np.repeat(np.arange(len(counts)), counts), slot] = indices
+    return rows
+
+
+def inside(positions, rows, cutoff):
+    """What is inside the cutoff now of a list with a skin: (n, N, 3) vectors and (n, N) rows, as `pad` makes them of edges.
+
+    positions (n_all, 3); rows (n, M) with n_all for none, both on one device
+    """
+    n, missing = len(rows), len(positions)
+    vectors = torch.nn.functional.pad(positions, (0, 0, 0, 1), value=torch.inf)[rows] - positions[:n, None]
+    near = vectors.square().sum(-1) < cutoff**2
+    width = _rounded(max(int(near.sum(1).max()) if n else 0, 1), 4)
+    front = torch.argsort(~near, dim=1, stable=True)[:, :width]
+    near, rows = near.gather(1, front), rows.gather(1, front)
+    vectors = vectors.gather(1, front.unsqueeze(-1).expand(-1, -1, 3))
+    nowhere = vectors.new_tensor([2 * cutoff, 0, 0])
+    return torch.where(near.unsqueeze(-1), vectors, nowhere), torch.where(near, rows, missing)

@@ -20,10 +20,11 @@ import math
 import torch
 from torch import nn
 
+from plugins.equivariant import fused
 from plugins.equivariant.angular import wigner_3j
 from plugins.equivariant.blocks import Latent, Linear, Network, bessel, degrees, envelope, harmonics
 from plugins.equivariant.description import Description
-from plugins.equivariant.irreps import SILU_GAIN, TANH_GAIN, irreps_of_layers
+from plugins.equivariant.irreps import SILU_GAIN, TANH_GAIN, irreps_of_layers, paths
 from plugins.equivariant.pieces import cut, join
 
 
@@ -38,8 +39,8 @@ class Interaction(nn.Module):
         super().__init__()
         self.irreps_in, self.irreps_out, self.l_max, self.channels = irreps_in, irreps_out, d.l_max, d.channels
         self.neighbors, self.unrolled = d.neighbors, False  # unrolled : for compilers of whole functions
-        self.paths = [(a, l2, c) for c, (lc, pc) in enumerate(irreps_out) for a, (la, pa) in enumerate(irreps_in)
-                      for l2 in range(d.l_max + 1) if pa * (-1) ** l2 == pc and abs(la - l2) <= lc <= la + l2]
+        self.paths = paths(irreps_in, irreps_out, d.l_max)
+        self.plan = fused.Plan(tuple(irreps_in), tuple(irreps_out), d.l_max)
         for p, (a, l2, c) in enumerate(self.paths):
             table = wigner_3j(irreps_in[a][0], l2, irreps_out[c][0]) * math.sqrt(2 * irreps_out[c][0] + 1)
             self.register_buffer(f"w3j{p}", torch.tensor(table), persistent=False)
@@ -61,13 +62,24 @@ class Interaction(nn.Module):
         """For each irrep out: (A, 2l+1, paths · channels), summed over neighbours."""
         parts = cut(features, dims(self.irreps_in), 1)
         mixed = join(*(linear(part) for linear, part in zip(self.before, parts)), dim=1)
+        weights = self.radial(basis)
+        if self.on_gpu(features):
+            found = fused.product("g", self.plan.text, neighbours, mixed.shape[0], mixed,
+                                  weights.unflatten(-1, (len(self.paths), self.channels)), y)
+            parts = zip(self.irreps_out, cut(found, self.plan.sizes, 1))
+            return [x.reshape(x.shape[0], 2 * l + 1, -1) / math.sqrt(self.neighbors) for (l, _), x in parts]
         mixed = torch.cat([mixed, mixed.new_zeros(1, *mixed.shape[1:])])[neighbours]  # (A, N, dim, channels)
-        weights = cut(self.radial(basis), [self.channels] * len(self.paths))
+        weights = cut(weights, [self.channels] * len(self.paths))
         of_path, out = self.written_out if self.unrolled else self.as_product, [[] for _ in self.irreps_out]
         mixed, y = cut(mixed, dims(self.irreps_in), 2), cut(y, degrees(self.l_max))
         for p, (i, l2, c) in enumerate(self.paths):
             out[c].append(of_path(getattr(self, f"w3j{p}"), mixed[i], weights[p], y[l2]))
         return [join(*x) / math.sqrt(self.neighbors) for x in out]
+
+    @staticmethod
+    def on_gpu(x):
+        """Does the fused product (``fused``) run where these are?"""
+        return x.is_cuda
 
     @staticmethod
     def as_product(table, h, weight, y):

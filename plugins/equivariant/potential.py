@@ -173,7 +173,7 @@ class Equivariant(Potential):
         return energy
 
     def _on_torch(self, atoms, neighbors, halo, species, needs, out, respond):
-        return self._runner(atoms, neighbors.edges(self.description.cutoff), halo, species, out.forces,
+        return self._runner(atoms, neighbors, halo, species, out.forces,
                             out.virial if "virial" in needs else None, respond)
 
 

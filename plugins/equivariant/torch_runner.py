@@ -1,26 +1,36 @@
 """Running a model through torch: message passing, in segments between halo exchanges, and anything on a GPU.
 
 Every segment k maps the features of all rows (owned and ghosts) to those of the owned atoms. Forward, the features of
-ghosts come from their owners; backward, gradients on ghosts are added to their owners: `halo.forward` and
-`halo.reverse` are each other's transpose, so the chain rule through an exchange is the other call.
+ghosts come from their owners; backward, gradients on ghosts are added to their owners: `spread` and `collect` are
+each other's transpose, so the chain rule through an exchange is the other call.
+
+Arrays come and go by DLPack, which copies nothing that is where it is wanted. Of a state on the host a GPU gets the
+list, padded, when it is made, and then the positions in every step, and gives energies and forces.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import os
+
 import torch
 
 from engine.errors import InputError
 from plugins.equivariant.derivatives import scatter
-from plugins.equivariant.graphs import pad
+from plugins.equivariant.graphs import inside, padded
+from plugins.torch_halo import collect, spread
 
 TILE = 24  # atoms that compiled functions take at a time on a CPU: their edges then stay in the cache
 
 
 def at_hand(name) -> torch.device:
-    """ "cpu" or "cuda", if it is there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device = \"cuda\": torch sees no GPU on this machine")
+    """ "cpu" or "cuda", if it is there; then torch is told to add in a fixed order, so that a run gives the same bits twice, as
+    on a CPU."""
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError("device = \"cuda\": torch sees no GPU on this machine")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # else every new array is written once more
     return torch.device(name)
 
 
@@ -62,7 +72,7 @@ class TorchRunner:
         self.read = None  # arguments of the call that `features` looks into
 
     def _tensor(self, array, dtype=None):
-        return torch.as_tensor(array, dtype=dtype, device=self.device)
+        return torch.from_dlpack(array).to(self.device, dtype)
 
     def features(self):
         """(n, width) what each atom gives to the last layer (``last_layer``), where the model was evaluated last."""
@@ -102,7 +112,7 @@ class TorchRunner:
             entering = features.requires_grad_(k > 0)
             leaving = self.model.layer(k, entering, vectors, neighbours, species[:n], around)
             kept.append((entering, leaving))
-            features = self._exchange(leaving, all_rows, halo) if k < self.description.layers - 1 else leaving.detach()
+            features = spread(leaving.detach(), halo) if k < self.description.layers - 1 else leaving.detach()
         self.read, last = (features.detach(), species[:n]), features.requires_grad_()
         each, answered = self._answered(self.model.finish(last, species[:n]), respond)
         g = torch.autograd.grad(answered, last)[0]
@@ -111,7 +121,7 @@ class TorchRunner:
             entering, leaving = kept[k]
             if k:
                 g, on_edges = torch.autograd.grad(leaving, (entering, vectors), g)
-                g = self._gather(g, n, halo)
+                g = collect(g, halo)
             else:
                 on_edges, = torch.autograd.grad(leaving, (vectors,), g)
             total += on_edges
@@ -138,7 +148,7 @@ class TorchRunner:
             leaving = torch.cat([run[f"forward{k}"](features[a:b], features[seen], *rest)
                                  for (a, b, seen, _), rest in zip(tiles, edges, strict=True)])
             if k < layers - 1:
-                features = self._exchange(leaving, all_rows, halo)
+                features = spread(leaving, halo)
         self.read = leaving, centre
         each, g = run["finish"](leaving, centre, *answer(leaving, centre))
         g = g.contiguous()
@@ -150,31 +160,26 @@ class TorchRunner:
                 total[a:b] += on_edges
                 entering[a:b] += own
                 entering.index_add_(0, seen, others)
-            g = self._gather(entering, n, halo) if k else None
+            g = collect(entering, halo) if k else None
         return each, total
 
-    def _exchange(self, leaving, all_rows, halo):
-        """Features of owned atoms -> of all rows."""
-        array = np.zeros((all_rows, *leaving.shape[1:]), leaving.detach().cpu().numpy().dtype)
-        array[:len(leaving)] = leaving.detach().cpu().numpy()
-        halo.forward(array)
-        return self._tensor(array)
+    def _held(self, atoms, neighbors, species):
+        """What is on the device between two rebuilds: species of all rows, systems of owned atoms, and the list, padded."""
+        lists = neighbors.full(self.description.cutoff)
+        return (self._tensor(species, torch.int64), self._tensor(atoms.system[:atoms.n], torch.int64),
+                self._tensor(padded(lists.offsets, lists.indices, len(species))))
 
-    def _gather(self, g, n, halo):
-        """Gradients of all rows -> of owned atoms, those of their ghosts added."""
-        array = np.ascontiguousarray(g.cpu().numpy())
-        halo.reverse(array)
-        return self._tensor(array[:n].copy())
-
-    def __call__(self, atoms, edges, halo, species, forces, virial=None, respond=None):
+    def __call__(self, atoms, neighbors, halo, species, forces, virial=None, respond=None):
         """(n,) energies without shifts; adds to forces (n_all, 3) and virial (S, 3, 3)."""
         n, all_rows = atoms.n, len(species)
-        vectors, neighbours = pad(edges.centre, edges.neighbor, edges.vectors, self.description.cutoff, n, all_rows)
-        vectors, neighbours = self._tensor(vectors, self.dtype), self._tensor(neighbours)
-        each, g = self.energies(vectors, neighbours, self._tensor(species.astype(np.int64)), halo, n, respond)
-        found, strain = scatter(g.double(), vectors.double(), neighbours, self._tensor(atoms.system[:n].astype(np.int64)),
-                                atoms.n_systems, virial is not None, all_rows - n)
-        forces += found.cpu().numpy()
-        if virial is not None:
-            virial += strain.cpu().numpy()
+        species, system, listed = neighbors.derived(("torch", id(self)), lambda: self._held(atoms, neighbors, species))
+        vectors, neighbours = inside(self._tensor(atoms.positions), listed, self.description.cutoff)
+        vectors = vectors.to(self.dtype)
+        each, g = self.energies(vectors, neighbours, species, halo, n, respond)
+        found, strain = scatter(g.double(), vectors.double(), neighbours, system, atoms.n_systems, virial is not None,
+                                all_rows - n)
+        for array, more in ((forces, found), (virial, strain)):
+            if array is not None:
+                held = torch.from_dlpack(array)
+                held += more.to(held.device)
         return each.double().cpu().numpy()

@@ -8,10 +8,15 @@ from test_kernel import SMALL, box
 from test_local_model import CUTOFF, cluster, description, evaluate, rotation
 
 from engine import testing
+from engine.build import state_from_atoms
+from engine.domain.domain import Domain
+from engine.forces import Forces
+from plugins import torch_halo
 from plugins.equivariant import folder
 from plugins.equivariant.description import Description
 from plugins.equivariant.models import build
 from plugins.equivariant.potential import Equivariant
+from plugins.equivariant.torch_runner import TorchRunner
 
 
 def model(**changes):
@@ -102,3 +107,34 @@ def test_segments_equal_the_whole(tmp_path):
     out = testing.evaluate(Equivariant(str(tmp_path), backend="torch"), atoms, {"energy", "forces", "virial"})
     assert np.allclose(out.energy, e + (species + 1).sum(), atol=1e-10)
     assert np.allclose(out.forces, f, atol=1e-10) and np.allclose(out.virial, w, atol=1e-10)
+
+
+@pytest.mark.parametrize("architecture", ["local", "message-passing"])
+def test_only_positions_go_to_a_device_between_rebuilds(tmp_path, monkeypatch, architecture):
+    """The list goes over when it is made; features of images are copied where they are, and say what the halo's copies say."""
+    m = build(description(architecture=architecture, layers=2, l_max=1, neighbors=12.0))
+    folder.save(tmp_path, m.description, folder.from_model(m))
+    state, potential = state_from_atoms(box()), Equivariant(str(tmp_path), backend="torch")
+    potential.bind(state.species_names)
+    domain = Domain(state, CUTOFF, skin=0.6, sort=False)
+    forces = Forces(state, domain, {"model": potential})
+    plain = forces().forces[:state.n].copy()
+    monkeypatch.setattr(torch_halo, "shares_memory", lambda tensor: False)
+    crossed, to_device = [], potential._runner._tensor
+    monkeypatch.setattr(potential._runner, "_tensor", lambda array, *dtype: crossed.append(array) or to_device(array, *dtype))
+    assert np.allclose(forces().forces[:state.n], plain, atol=1e-13)
+    assert len(crossed) == 1 and crossed.pop() is state.positions
+    state.positions[0] += 0.01
+    lists = domain.neighbors
+    moved = forces().forces[:state.n].copy()
+    assert domain.neighbors is lists and len(crossed) == 1 and np.abs(moved - plain).max() > 1e-3
+    domain.rebuild()
+    assert np.allclose(forces().forces[:state.n], moved, atol=1e-12) and len(crossed) == 5
+
+
+def test_arrays_are_taken_where_they_are():
+    """By DLPack: nothing is copied that is where it is wanted."""
+    runner, positions = TorchRunner(model(layers=1)), np.arange(12.0).reshape(4, 3)
+    taken = runner._tensor(positions)
+    positions[2, 1] = -1.0
+    assert taken[2, 1] == -1.0 and taken.data_ptr() == positions.ctypes.data

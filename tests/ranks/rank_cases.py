@@ -6,6 +6,7 @@ A case is a function of the communicator that returns arrays in the order of tag
 
 import pickle
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,31 @@ def message_passing_network_with_idle_ranks(comm):
 
     state, rows, sums = toy_network.evaluated(comm, rattled(bulk("Cu") * (2, 1, 1), 0.2))
     return {**ordered(comm, state, rows), **sums}
+
+
+@contextmanager
+def elsewhere():
+    """As if tensors were on a device whose memory the halo does not share."""
+    from plugins import torch_halo
+
+    kept = torch_halo.shares_memory
+    torch_halo.shares_memory = lambda tensor: False
+    try:
+        yield
+    finally:
+        torch_halo.shares_memory = kept
+
+
+@case
+def message_passing_network_on_a_device(comm):
+    with elsewhere():
+        return message_passing_network(comm)
+
+
+@case
+def message_passing_network_on_devices_with_idle_ranks(comm):
+    with elsewhere():
+        return message_passing_network_with_idle_ranks(comm)
 
 
 def registered():
