@@ -35,7 +35,7 @@ class TrainDielectric(Training):
     data : files and what their labels are called;  model : keys of ``plugins.equivariant.description.Description``; species and
     neighbors follow from the data if not given;  folder : where the model, its report and checkpoints go
     epochs, max_time : whichever ends first, all sessions counted;  compile : compile the training step;  checkpoint : s between
-    checkpoints
+    checkpoints;  device : "cpu" or "cuda"
     trajectories : how many frames each of the trajectories in the data has, by default one;  test : part of each, its end, that
     is held out;  loss : weights of the labels
     form : "quadratic" in the field, or "full", all orders;  field_scale : V/Å, of the full form's fields

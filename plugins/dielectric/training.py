@@ -106,7 +106,7 @@ class DielectricTrainer(Trainer):
         mine = np.zeros((self.shape.frames, 3))
         own = (d / np.linalg.norm(d, axis=1, keepdims=True))[self.processes.rank::self.processes.size]
         mine[: len(own)] = own
-        return *super().inputs(rows), torch.tensor(mine, dtype=self.labels.dtype)
+        return *super().inputs(rows), torch.tensor(mine, dtype=self.labels.dtype, device=self.labels.device)
 
     def response(self, parameters, row, needs=frozenset()):
         """(what the model says of a frame, its batch in parts)"""
@@ -121,7 +121,7 @@ class DielectricTrainer(Trainer):
         if rows:
             own, given = np.zeros((2, len(rows), 3))
             for k, r in enumerate(rows):
-                own[k] = labels.fractions(r, self.response(self.average, r)[0].polarization[0].double().numpy())
+                own[k] = labels.fractions(r, self.response(self.average, r)[0].polarization[0].double().cpu().numpy())
                 given[k] = labels.fractions(r, labels.frames[r].polarization)
             whole[rows], factor, left = branches(own, given)
             if self.processes.first:
@@ -162,7 +162,8 @@ class DielectricTrainer(Trainer):
                 if not labels.has[name][row]:
                     continue
                 size, per = n if name in labels.OF_ATOMS else 1, n if name in ("energy", "polarization", "polarizability") else 1
-                label, x = targets[name][0][:size].double().numpy() / per, x[:size].double().numpy()
+                label, x = (v[:size].double().cpu().numpy() for v in (targets[name][0], x))
+                label = label / per
                 if name == "energy":
                     energies.append((label, x, plot))
                     continue

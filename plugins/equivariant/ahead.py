@@ -26,8 +26,8 @@ import torch
 from engine.errors import InputError, one_line
 from engine.kernels.compiled import cache_folder
 from engine.output.file import writing
+from plugins.equivariant import devices
 from plugins.equivariant import folder as folders
-from plugins.equivariant import torch_runner
 from plugins.equivariant.description import Description
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-10}  # of the largest number, compiled against eager
@@ -36,7 +36,7 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-10}  # of the largest number, compil
 def machine(device="cpu") -> dict:
     """What native code depends on; "form" : how the functions are written, to be counted up where that changes."""
     about = {"form": 3, "torch": torch.__version__, "machine": platform.machine(), "device": device}
-    if torch_runner.at_hand(device).type == "cpu":
+    if devices.at_hand(device).type == "cpu":
         return about | {"threads": torch.get_num_threads(), "processor": torch.backends.cpu.get_cpu_capability()}
     return about | {"processor": f"{torch.cuda.get_device_name()} {torch.cuda.get_device_capability()}"}
 
@@ -207,6 +207,8 @@ def _compile_into(model_folder, target, d, about, say):
     if not shutil.which(os.environ.get("CXX", "g++")) and not shutil.which("clang++"):
         raise InputError("compiling ahead of time needs a C++ compiler (g++ or clang++), and none is found")
     model = folders.to_model(model_folder).requires_grad_(False).to(about["device"])
+    if about["device"] == "cuda":
+        devices.find_toolkit()
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix="aoti_tmp_"))

@@ -127,7 +127,7 @@ def frame_features(model, labels, rows, shape):
     for k in range(0, len(rows), shape.frames):
         part = [int(r) for r in rows[k:k + shape.frames]]
         batch = labels.batch(part, shape)
-        phi, system = features(model, batch).double(), batch[4]
+        phi, system = features(model, batch).double().cpu(), batch[4].cpu()
         total = torch.zeros(shape.frames + 1, phi.shape[1], dtype=torch.float64).index_add(0, system, phi)
         out.append(total[:len(part)].numpy())
         each.append(phi[:int(labels.sizes[part].sum())].numpy())
@@ -173,6 +173,6 @@ def keep(trainer, out):
 def _errors(trainer, rows):
     """(len(rows),) eV/atom."""
     labels, rows = trainer.labels, [int(r) for r in rows]
-    energy = trainer.evaluation(trainer.parameters, labels.batch(rows, trainer.shape))[1][0].numpy()
+    energy = trainer.evaluation(trainer.parameters, labels.batch(rows, trainer.shape))[1][0].cpu().numpy()
     return np.array([(energy[k] + labels.base[r] - labels.frames[r].energy) / labels.sizes[r]
                      for k, r in enumerate(rows)])

@@ -86,7 +86,8 @@ class Equivariant(Potential):
 
             return Kernel(self.description, self.arrays, numba.get_num_threads())
         try:
-            from plugins.equivariant.torch_runner import TorchRunner, at_hand
+            from plugins.equivariant.devices import at_hand
+            from plugins.equivariant.torch_runner import TorchRunner
         except ImportError:
             raise InputError(f"the model {self.model} needs torch to run here: pip install engine-md[learned]") from None
         from plugins.equivariant.models import build

@@ -10,28 +10,14 @@ list, padded, when it is made, and then the positions in every step, and gives e
 
 from __future__ import annotations
 
-import os
-
 import torch
 
-from engine.errors import InputError
 from plugins.equivariant.derivatives import scatter
+from plugins.equivariant.devices import begin
 from plugins.equivariant.graphs import inside, padded
 from plugins.torch_halo import collect, spread
 
 TILE = 24  # atoms that compiled functions take at a time on a CPU: their edges then stay in the cache
-
-
-def at_hand(name) -> torch.device:
-    """ "cpu" or "cuda", if it is there; then torch is told to add in a fixed order, so that a run gives the same bits twice, as
-    on a CPU."""
-    if name == "cuda":
-        if not torch.cuda.is_available():
-            raise InputError("device = \"cuda\": torch sees no GPU on this machine")
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # else every new array is written once more
-    return torch.device(name)
 
 
 def _cuts(n, device):
@@ -65,7 +51,7 @@ class TorchRunner:
     """
 
     def __init__(self, model, device="cpu", packages=None):
-        self.packages, self.description, self.device = packages, model.description, at_hand(device)
+        self.packages, self.description, self.device = packages, model.description, begin(device)
         self.model = model.to(self.device).requires_grad_(False)
         self.shifts = model.shifts.cpu().numpy()
         self.dtype = getattr(torch, self.description.dtype)

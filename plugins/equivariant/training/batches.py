@@ -89,6 +89,7 @@ class Labels:
     #: what one system, or one atom, has of each label, and how many numbers of it count
     SHAPES: ClassVar = {"energy": (), "forces": (3,), "stress": (3, 3)}
     OF_ATOMS: ClassVar = frozenset({"forces"})
+    device = torch.device("cpu")
 
     def __init__(self, frames, store: GraphStore, shifts, loss: Loss, cutoff, dtype, lattice=None):
         self.lattice = lattice
@@ -118,14 +119,15 @@ class Labels:
         return lines
 
     def batch(self, rows: list[int], shape: Shape, rank=0, size=1):
-        """Tensors of this process's part of the batch `rows`."""
+        """Tensors of this process's part of the batch `rows`, on `device`."""
         mine = rows[rank::size]
         found = [self.frames[r] for r in mine]
         graphs = [self.store.graph(r, f) for r, f in zip(mine, found)]
         batch = with_room(join(graphs, self.cutoff, self.dtype, shape.atoms, shape.neighbors), shape.frames)
         *graph, atoms = batch.tensors()
         more = self.conditions(found, len(batch.species), shape.frames)
-        return *graph, *more, atoms, *self.targets(rows, mine, found, len(batch.species), shape.frames)
+        targets = self.targets(rows, mine, found, len(batch.species), shape.frames)
+        return tuple(x.to(self.device) for x in (*graph, *more, atoms, *targets))
 
     def conditions(self, found, atoms, systems):
         """Tensors of what a model is told of the frames beside their graphs."""

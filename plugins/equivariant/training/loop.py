@@ -71,6 +71,8 @@ class Trainer:
         self.limits = labels.limits(batch)
         everything = np.concatenate([np.asarray(part, int) for part in rows.values()])
         self.shape = batches.shape_for(labels.store, sizes, everything, batch, processes.size)
+        model.to(processes.device)
+        labels.device = processes.device
         self.names = [n for n, _ in model.named_parameters()]
         self.parameters = [p for _, p in model.named_parameters()]
         self.average = [p.detach().clone() for p in self.parameters]
@@ -247,4 +249,5 @@ class Trainer:
                     a.copy_(b)
         if "first" in groups:
             for p, m, v in zip(self.parameters, groups["first"], groups["second"]):
-                self.optimizer.state[p] = {"step": torch.tensor(float(self.state["steps"])), "exp_avg": m, "exp_avg_sq": v}
+                self.optimizer.state[p] = {"step": torch.tensor(float(self.state["steps"])), "exp_avg": m.to(p.device),
+                                           "exp_avg_sq": v.to(p.device)}

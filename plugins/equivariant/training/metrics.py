@@ -60,7 +60,7 @@ def measure(evaluation, parameters, labels, rows, shape, processes, keep=False) 
     for k in range(0, len(rows), group):
         part = [int(r) for r in rows[k:k + group]]
         batch = labels.batch(part, shape, processes.rank, processes.size)
-        _, (energy, forces, stress) = evaluation(parameters, batch)
+        energy, forces, stress = (x if x is None else x.cpu() for x in evaluation(parameters, batch)[1])
         start = 0
         mine = list(enumerate(part, k))[processes.rank::processes.size]
         for s, (number, row) in enumerate(mine):

@@ -6,16 +6,19 @@ import os
 
 import torch
 
+from plugins.equivariant.devices import Device, begin
+
 
 class Processes:
-    """rank, size, and sums over processes (by gloo: what they add up is on CPUs)."""
+    """rank, size, device, and sums over processes, by gloo of what is on CPUs and by nccl of what is on GPUs, one for each."""
 
-    def __init__(self):
+    def __init__(self, device: Device = "cpu"):
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
+        self.device = begin(device, alone=self.size > 1)
         self._mine = False
         if self.size > 1 and not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("gloo")
+            torch.distributed.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl")
             self._mine = True
 
     @property

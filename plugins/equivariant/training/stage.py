@@ -28,6 +28,7 @@ from engine.errors import InputError
 from engine.output.watch import Watch, seconds
 from engine.stages import Stage
 from plugins.equivariant.data import checks, frames, shards, splits, store
+from plugins.equivariant.devices import Device
 from plugins.equivariant.lattice_sum import Lattice
 from plugins.equivariant.training import batches, report
 from plugins.equivariant.training.distill import relabel
@@ -51,6 +52,7 @@ class Training(Stage):
     compile: bool = True
     checkpoint: PositiveFloat = 300.0
     seed: NonNegativeInt = 0
+    device: Device = "cpu"
     needs_system = False
 
     # -- what a kind of training says ---------------------------------------------------------------------------------
@@ -109,7 +111,7 @@ class Training(Stage):
         """Make the folder; returns {part: Errors}."""
         from plugins.equivariant.training.screen import Screen
 
-        processes = Processes()
+        processes = Processes(self.device)
         screen = Screen(quiet or not processes.first)
         out = Path(self.folder)
         self.refuse_to_overwrite(out, force, resume)
@@ -156,7 +158,7 @@ class Train(Training):
     their own instead;  model : keys of ``description.Description``; species and neighbors follow from the data if not given
     folder : where the model, its report and checkpoints go;  start : a model folder to go on from (fine-tuning)
     loss : weights of the labels;  epochs, max_time : whichever ends first, all sessions counted;  patience : early stop
-    compile : compile the training step;  checkpoint : s between checkpoints
+    compile : compile the training step;  checkpoint : s between checkpoints;  device : "cpu" or "cuda"
     cotrain : a small model trained with this one, for two time steps (``pair.Cotrain``); distill : a model folder whose
     energies, forces and stresses replace the labels, to get a small model from a large one
     shifts : "fit" (the default of a new model), "mean", or eV for each species; with `start` those of the model, unless given:
