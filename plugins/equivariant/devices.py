@@ -42,11 +42,13 @@ def begin(name: Device, alone=False) -> torch.device:
 
 
 def find_toolkit():
-    """Compiling for a GPU needs CUDA's headers: those of pip's packages (extra ``gpu``), where no toolkit is installed."""
+    """Compiling for a GPU needs CUDA's headers: those of pip's packages (extra ``gpu``), where torch finds no others."""
     from torch.utils import cpp_extension
 
-    places = getattr(importlib.util.find_spec("nvidia"), "submodule_search_locations", None) or []
-    for place in places if cpp_extension.CUDA_HOME is None else ():
-        folder = Path(place, f"cu{str(torch.version.cuda).split('.')[0]}")
-        if (folder / "include/cuda.h").is_file():
-            cpp_extension.CUDA_HOME = os.environ["CUDA_HOME"] = str(folder)
+    nvidia, header = importlib.util.find_spec("nvidia"), "include/cuda.h"
+    places = [] if nvidia is None else nvidia.submodule_search_locations or []
+    own = [Path(place, f"cu{str(torch.version.cuda).split('.')[0]}") for place in places]
+    homes = [Path(cpp_extension.CUDA_HOME or "nowhere"), *own]
+    found = next((home for home in homes if (home / header).is_file()), homes[0])
+    if found != homes[0]:
+        cpp_extension.CUDA_HOME = os.environ["CUDA_HOME"] = str(found)

@@ -128,6 +128,6 @@ def inside(positions, rows, cutoff):
     width = _rounded(max(int(near.sum(1).max()) if n else 0, 1), 4)
     front = torch.argsort(~near, dim=1, stable=True)[:, :width]
     near, rows = near.gather(1, front), rows.gather(1, front)
-    vectors = vectors.gather(1, front.unsqueeze(-1).expand(-1, -1, 3))
-    nowhere = vectors.new_tensor([2 * cutoff, 0, 0])
-    return torch.where(near.unsqueeze(-1), vectors, nowhere), torch.where(near, rows, missing)
+    vectors = torch.where(near.unsqueeze(-1), vectors.gather(1, front.unsqueeze(-1).expand(-1, -1, 3)), 0.0)
+    vectors[..., 0].masked_fill_(~near, 2 * cutoff)
+    return vectors, torch.where(near, rows, missing)

@@ -121,7 +121,7 @@ class TorchRunner:
             """What charges feel, as one more argument of the function that finds derivatives."""
             if respond is None:
                 return ()
-            return (self._tensor(respond(_in_tiles(run["charges"], *given).double().numpy()), self.dtype),)
+            return (self._tensor(respond(_in_tiles(run["charges"], *given).double().cpu().numpy()), self.dtype),)
 
         if "whole" in run:
             self.read = vectors, centre, around

@@ -17,6 +17,8 @@ from torch_processes import histories
 
 torch = pytest.importorskip("torch")
 
+from elsewhere import DEVICE, Elsewhere  # noqa: E402
+
 from engine import units  # noqa: E402
 from engine.build import state_from_atoms, thermalise  # noqa: E402
 from engine.cli import main  # noqa: E402
@@ -37,6 +39,7 @@ from plugins.dielectric.stage import TrainDielectric  # noqa: E402
 from plugins.equivariant import folder as folders  # noqa: E402
 from plugins.equivariant.data.frames import Source  # noqa: E402
 from plugins.equivariant.description import Description  # noqa: E402
+from plugins.equivariant.training import processes  # noqa: E402
 from plugins.equivariant.training.batches import BatchSize  # noqa: E402
 from plugins.equivariant.training.loop import Optimizer, Trainer  # noqa: E402
 from plugins.equivariant.training.processes import Processes  # noqa: E402
@@ -499,3 +502,14 @@ def test_kernel_gives_what_torch_gives(frames, tmp_path, shape, form):
     for name, value in found["torch"].items():
         assert np.allclose(found["kernel"][name], value, rtol=0, atol=1e-11 * np.abs(value).max()), name
         assert np.abs(value).max() > 1e-3
+
+
+def test_a_training_on_a_device_is_the_training_here(file, tmp_path, monkeypatch):
+    """With the branches of polarizations found on the way; nothing is left on the host."""
+    monkeypatch.setattr(processes, "begin", lambda name, alone=False: DEVICE if name == "cuda" else torch.device(name))
+    here = stage(file, tmp_path / "here", 4).train(quiet=True)["test"].sums
+    with Elsewhere() as device:
+        there = stage(file, tmp_path / "there", 4, device="cuda").train(quiet=True)["test"].sums
+    assert device.count > 1000
+    for name, sums in here.items():
+        assert np.array_equal(there[name], sums), name
