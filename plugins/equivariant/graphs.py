@@ -126,7 +126,7 @@ def inside(positions, rows, cutoff):
     vectors = torch.nn.functional.pad(positions, (0, 0, 0, 1), value=torch.inf)[rows] - positions[:n, None]
     near = vectors.square().sum(-1) < cutoff**2
     width = _rounded(max(int(near.sum(1).max()) if n else 0, 1), 4)
-    front = torch.argsort(~near, dim=1, stable=True)[:, :width]
+    front = torch.argsort((~near).to(torch.uint8), dim=1, stable=True)[:, :width]
     near, rows = near.gather(1, front), rows.gather(1, front)
     vectors = torch.where(near.unsqueeze(-1), vectors.gather(1, front.unsqueeze(-1).expand(-1, -1, 3)), 0.0)
     vectors[..., 0].masked_fill_(~near, 2 * cutoff)
